@@ -1,0 +1,65 @@
+# Two commands do all set-up: `make demo` and `make test`.
+# PYTHON picks the interpreter the virtual environment is made with (3.11 or newer).
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench lock schema clean
+
+help: ## Show what can be made
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+demo: $(VENV)/.runtime ## Run the relay against a simulated SES on this machine, no AWS account needed
+	@$(BIN)/relay demo
+
+test: $(VENV)/.dev ## Run the whole test suite
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev ## Check style and types
+	$(BIN)/ruff check relay tests bench
+	$(BIN)/ruff format --check relay tests bench
+	$(BIN)/mypy
+	$(BIN)/hadolint Dockerfile
+
+format: $(VENV)/.dev ## Rewrite the code in the one style
+	$(BIN)/ruff check --fix relay tests bench
+	$(BIN)/ruff format relay tests bench
+
+bench: $(VENV)/.dev ## Measure CPU per message beside the alternatives (needs nginx and smtp-source)
+	$(BIN)/python -m bench
+
+schema: $(VENV)/.dev ## Write config/relay.schema.json from the model
+	$(BIN)/python -m relay.config.schema > config/relay.schema.json
+
+lock: ## Resolve the dependencies again and pin them with hashes
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/python -m pip --quiet install uv
+	$(VENV)-lock/bin/uv pip compile $(LOCK) --output-file requirements-dev.lock --group dev pyproject.toml
+	$(VENV)-lock/bin/uv pip compile $(LOCK) --output-file requirements.lock --constraint requirements-dev.lock pyproject.toml
+	$(VENV)-lock/bin/uv pip compile $(LOCK) --output-file requirements-build.lock --constraint requirements-dev.lock --group build
+	rm -rf $(VENV)-lock
+LOCK := --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
+	--custom-compile-command "make lock"
+
+clean: ## Remove what was made
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try make PYTHON=python3.11")'
+	@echo "making $(VENV) (once)"
+	@$(PYTHON) -m venv $(VENV)
+
+# The build backend comes from a lock too, so nothing unpinned is ever installed.
+$(VENV)/.runtime: requirements.lock requirements-build.lock pyproject.toml | $(VENV)/bin/python
+	@echo "installing what the relay needs (once)"
+	@$(PIP) install --require-hashes -r requirements-build.lock -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
+	@echo "installing what the tests need (once)"
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
