@@ -1,0 +1,129 @@
+"""What adapters report, told once: from each fact come a log line and metrics (relay.observe).
+
+Part of the ports: adapters are given a Facts and never see a logger or a counter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from relay.mail.address import Address
+from relay.mail.entry import Settled
+from relay.mail.envelope import AccountName, Mail, QueueId, SenderName
+from relay.mail.feedback import FeedbackEvent, Suppression
+from relay.mail.outcome import Outcome
+from relay.mail.reply import Refusal
+from relay.ports import SendQuota
+
+
+class Facts(Protocol):
+    """What happened, told once: one method per fact, from which log lines and metrics are made.
+
+    Never blocks, never raises. Never given content, passwords or raw client input beyond addresses.
+    """
+
+    def session_opened(self, session_id: str, listener: str, peer: str) -> None:
+        """A client connected."""
+        ...
+
+    def session_closed(self, session_id: str, listener: str) -> None:
+        """A session ended, however it ended."""
+        ...
+
+    def authenticated(self, session_id: str, mechanism: str, sender: SenderName) -> None:
+        """An AUTH exchange succeeded."""
+        ...
+
+    def auth_failed(self, session_id: str, mechanism: str, reason: str) -> None:
+        """An AUTH exchange failed; reason is credentials, tls_required, busy or aborted."""
+        ...
+
+    def refused(
+        self,
+        session_id: str,
+        phase: str,
+        refusal: Refusal,
+        sender: SenderName | None,
+        recipient: Address | None = None,
+    ) -> None:
+        """A command of a transaction was refused; phase is mail, rcpt or data."""
+        ...
+
+    def accepted(self, session_id: str, listener: str, mail: Mail, seconds: float) -> None:
+        """A mail was answered 250; `seconds` is what the commit took."""
+        ...
+
+    def dropped(self, queue_id: QueueId, sender: SenderName, recipient: Address) -> None:
+        """A suppressed recipient was dropped by the sender's policy."""
+        ...
+
+    def fault(self, where: str, error: BaseException, session_id: str = "") -> None:
+        """One of our own faults, with its traceback; the only place tracebacks go."""
+        ...
+
+    def attempted(
+        self,
+        account: AccountName,
+        mail: Mail,
+        recipients: Sequence[Address],
+        outcome: Outcome,
+        seconds: float,
+    ) -> None:
+        """One call to SES ended; `outcome` is the verdict on it."""
+        ...
+
+    def settled(
+        self, account: AccountName, mail: Mail, recipient: Address, settled: Settled, now: datetime
+    ) -> None:
+        """One recipient's outcome was recorded."""
+        ...
+
+    def held(self, mail: Mail, reason: str) -> None:
+        """An entry was held."""
+        ...
+
+    def damaged(self, mail: Mail, complaint: str) -> None:
+        """An entry was set aside as corrupt."""
+        ...
+
+    def breaker(self, account: AccountName, *, opened: bool, reason: str) -> None:
+        """An account's breaker opened or closed."""
+        ...
+
+    def quota_read(self, account: AccountName, quota: SendQuota | None, complaint: str) -> None:
+        """The account's quota was read, or could not be."""
+        ...
+
+    def spool_recovered(self, entries: int, ambiguous: int, strays: int, corrupt: int) -> None:
+        """The spool was opened and what a crash left behind was put in order."""
+        ...
+
+    def spool_committed(self, batch: int, seconds: float) -> None:
+        """A group of operations was made durable together."""
+        ...
+
+    def spool_failed(self, error: BaseException) -> None:
+        """A commit failed: mail is being refused or sending has stopped."""
+        ...
+
+    def feedback(self, event: FeedbackEvent, *, duplicate: bool) -> None:
+        """A verified event was taken in, or was known already."""
+        ...
+
+    def feedback_refused(self, reason: str, complaint: str) -> None:
+        """A feedback request was refused or discarded."""
+        ...
+
+    def suppressed(self, suppression: Suppression, *, actor: str) -> None:
+        """An address was put on the suppression list."""
+        ...
+
+    def unsuppressed(self, address: str, *, actor: str, reason: str) -> None:
+        """An address was taken off the suppression list."""
+        ...
+
+    def service(self, event: str, **words: str | float) -> None:
+        """Something about the daemon itself: started, listening, draining, reloaded, stopped."""
+        ...

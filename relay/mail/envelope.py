@@ -1,0 +1,68 @@
+"""What SMTP said about a mail, and the names by which we know it. Knows nothing of its content."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, NewType
+
+from relay.mail.address import Address
+
+QueueId = NewType("QueueId", str)
+"""The name of a mail for operators: time-ordered, never reused, a legal SES tag value."""
+
+SenderName = NewType("SenderName", str)
+"""The name of a configured application; [A-Za-z0-9_-]{1,64}, so a legal SES tag value."""
+
+AccountName = NewType("AccountName", str)
+"""The name of credentials + region + endpoint; quota, pace and breaker are keyed by it."""
+
+SENDER_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+# Crockford's base 32: no I, L, O or U, so that an id survives being read out over the telephone.
+_ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS: Final = [a + b for a in _ALPHABET for b in _ALPHABET]
+QUEUE_ID: Final = re.compile(rf"[{_ALPHABET}]{{20}}")
+
+
+def new_queue_id(now: datetime) -> QueueId:
+    """Return an id of 20 characters: 48 bits of milliseconds since 1970, then 52 random bits.
+
+    The random half keeps ids apart across restarts, nodes and clocks that step back; the time half
+    sorts them and keeps index pages warm.
+    """
+    moment = int(now.timestamp() * 1000) << 52
+    number = moment | (int.from_bytes(os.urandom(7), "big") >> 4)
+    pairs = _PAIRS
+    return QueueId(
+        "".join([pairs[(number >> shift) & 0x3FF] for shift in range(90, -1, -10)]),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """Reverse-path and recipients of one transaction (RFC 5321 section 2.3.1).
+
+    `reverse_path` is None for the null reverse-path `<>`. Recipients are distinct and in the order
+    given.
+    """
+
+    reverse_path: Address | None
+    recipients: tuple[Address, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """One accepted mail: who gave it to us, for whom, when, and what it weighs.
+
+    `size` counts the octets of the content as spooled, trace headers included. `sender` is a name
+    only: its settings are looked up at each attempt, so that a reload reaches queued mail.
+    """
+
+    queue_id: QueueId
+    sender: SenderName
+    envelope: Envelope
+    arrived_at: datetime
+    size: int

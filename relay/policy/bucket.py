@@ -1,0 +1,46 @@
+"""A token bucket that may go into debt. Knows no clock: callers pass monotonic seconds."""
+
+from __future__ import annotations
+
+
+class TokenBucket:
+    """Tokens accrue at `rate` per second up to `burst` (at least 1); more may be taken: a debt.
+
+    SES lets a call through while any allowance is left and then makes it be earned back (Amazon SES
+    blog, "How to handle a Throttling error"), so a call with 50 recipients must be able to run into
+    debt rather than wait for 50 tokens a small burst can never hold.
+    """
+
+    __slots__ = ("_at", "_tokens", "burst", "rate")
+
+    def __init__(self, rate: float, burst: float, now: float) -> None:
+        self.rate = rate
+        self.burst = max(1.0, burst)
+        self._tokens = self.burst
+        self._at = now
+
+    def _accrue(self, now: float) -> None:
+        # A clock that steps back must not take tokens away.
+        if now > self._at:
+            self._tokens = min(self.burst, self._tokens + (now - self._at) * self.rate)
+        self._at = now
+
+    def whole(self, now: float) -> int:
+        """Return how many whole tokens there are; 0 when in debt."""
+        self._accrue(now)
+        return max(0, int(self._tokens))
+
+    def wait(self, now: float) -> float:
+        """Return the seconds until there is a whole token; 0 when there is one now."""
+        self._accrue(now)
+        return max(0.0, (1.0 - self._tokens) / self.rate)
+
+    def take(self, count: float, now: float) -> None:
+        """Take `count` tokens, into debt if need be."""
+        self._accrue(now)
+        self._tokens -= count
+
+    def drain(self, now: float) -> None:
+        """Forget what was saved up, as when SES says the rate was exceeded. A debt stays."""
+        self._accrue(now)
+        self._tokens = min(self._tokens, 0.0)

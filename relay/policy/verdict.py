@@ -1,0 +1,218 @@
+"""What SES's answer, or its absence, means for the mail.
+
+One pure function over code, text, HTTP status and transport stage. The rows are the error list of
+the SES API Reference (SendRawEmail, SendEmail, Common Errors) and texts seen in the field. A row
+that is not here defers: a wrong deferral costs minutes, a wrong failure costs the mail (P5).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Final
+
+from relay.mail.outcome import Ambiguous, Blame, Deferred, Failed, Outcome, Relayed
+from relay.mail.reply import Reply, printable
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """SES answered with a message id."""
+
+    ses_message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """SES answered with an error. `code` is empty when the body was not one of its own."""
+
+    http_status: int
+    code: str
+    message: str
+
+
+class Stage(StrEnum):
+    """How far a call came before it broke."""
+
+    NOT_SENT = "not-sent"
+    """Before the last octet of the request was written: SES cannot have taken it."""
+    NO_ANSWER = "no-answer"
+    """After the last octet: it may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The call ended without an HTTP answer. `what` is our own short description."""
+
+    stage: Stage
+    what: str
+
+
+Answer = Accepted | Refused | Broken
+
+REASONS_DEFERRED: Final = (
+    "throttled",
+    "quota",
+    "paused",
+    "not_verified",
+    "access_denied",
+    "credentials",
+    "configuration",
+    "timeout",
+    "connection",
+    "server",
+    "other",
+)
+REASONS_FAILED: Final = (
+    "rejected",
+    "too_large",
+    "bad_recipient",
+    "suppressed",
+    "expired",
+    "dropped",
+)
+# Trouble with the account as a whole or the way to it: all that the breaker counts.
+ACCOUNT_TROUBLE: Final = frozenset({"credentials", "paused", "connection", "timeout", "server"})
+
+# SES Developer Guide, "Handling throttling": back off; the daily quota is a rolling 24 hours.
+RATE_WAIT: Final = timedelta(seconds=1)
+QUOTA_WAIT: Final = timedelta(minutes=15)
+
+_THROTTLING: Final = frozenset(
+    {"Throttling", "ThrottlingException", "TooManyRequestsException", "LimitExceededException"}
+)
+_CREDENTIALS: Final = frozenset(
+    {
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidClientTokenId",
+        "UnrecognizedClientException",
+        "SignatureDoesNotMatch",
+        "IncompleteSignature",
+        "MissingAuthenticationToken",
+        "OptInRequired",
+        "RequestExpired",
+        "InvalidSignatureException",
+    }
+)
+_PAUSED: Final = frozenset(
+    {
+        "AccountSendingPausedException",
+        "AccountSendingPaused",
+        "SendingPausedException",
+        "AccountSuspendedException",
+    }
+)
+_CONFIGURATION: Final = frozenset(
+    {
+        "ConfigurationSetDoesNotExist",
+        "ConfigurationSetDoesNotExistException",
+        "ConfigurationSetSendingPausedException",
+        "ConfigurationSetSendingPaused",
+        "NotFoundException",
+    }
+)
+_INVALID: Final = frozenset({"InvalidParameterValue", "BadRequestException"})
+
+_ADDRESS_TEXT: Final = re.compile(
+    r"final '@domain'|local name|local address|domain contains|route-addr|invalid email address"
+    r"|illegal (address|domain)|non-ascii|address string|user name is missing|domain (is )?missing",
+    re.IGNORECASE,
+)
+_CONTENT_TEXT: Final = re.compile(
+    r"duplicate header|header section|header name|boundary|disposition|expected|mime|attachment"
+    r"|content|encoding|header",
+    re.IGNORECASE,
+)
+_HTTP_SERVER_ERROR: Final = 500
+
+
+def verdict(answer: Answer) -> Outcome:
+    """Return what the answer means for every recipient of the call.
+
+    A call with several recipients that returns Failed with Blame.RECIPIENT says nothing of which
+    one is at fault: the caller halves and asks again until one stands alone.
+    """
+    match answer:
+        case Accepted():
+            return Relayed(answer.ses_message_id)
+        case Broken(stage=Stage.NOT_SENT):
+            # Nothing was taken: no duplicate can follow.
+            return _deferred("connection", Blame.SERVICE, 451, "4.4.1", f"SES: {answer.what}")
+        case Broken():
+            text = f"SES: {answer.what}; the message may be sent more than once"
+            return Ambiguous(Reply(451, "4.4.2", printable(text)), "timeout")
+        case Refused():
+            return _refused(answer)
+
+
+def _refused(answer: Refused) -> Outcome:
+    code, message = answer.code, answer.message
+    words = f"SES {code or answer.http_status}: {message}"
+    if code in _THROTTLING:
+        return _throttled(message, words)
+    if code in _CREDENTIALS:
+        return _deferred("credentials", Blame.OPERATOR, 451, "4.3.5", words)
+    if code in _PAUSED:
+        return _deferred("paused", Blame.OPERATOR, 451, "4.3.2", words)
+    if code in _CONFIGURATION:
+        return _deferred("configuration", Blame.OPERATOR, 451, "4.3.5", words)
+    if code.startswith("AccessDenied"):
+        return _deferred("access_denied", Blame.OPERATOR, 451, "4.3.5", words)
+    if code.startswith("MailFromDomainNotVerified"):
+        # An MX record that cannot be read now may be readable soon.
+        return _deferred("not_verified", Blame.OPERATOR, 451, "4.4.3", words)
+    if code == "MessageRejected":
+        return _rejected(message, words)
+    if code in _INVALID:
+        return _invalid(message, words)
+    if code == "RequestEntityTooLargeException" or answer.http_status == 413:  # noqa: PLR2004
+        return _failed("too_large", Blame.MESSAGE, "5.3.4", words)
+    if answer.http_status >= _HTTP_SERVER_ERROR or code == "RequestTimeoutException":
+        # SES answered, and says it did not take it: not ambiguous.
+        return _deferred("server", Blame.SERVICE, 451, "4.3.0", words)
+    return _deferred("other", Blame.OPERATOR, 451, "4.3.0", words)
+
+
+def _throttled(message: str, words: str) -> Outcome:
+    text = message.lower()
+    if "daily message quota" in text:
+        return _deferred("quota", Blame.OPERATOR, 452, "4.4.5", words, QUOTA_WAIT)
+    return _deferred("throttled", Blame.SERVICE, 451, "4.4.5", words, RATE_WAIT)
+
+
+def _rejected(message: str, words: str) -> Outcome:
+    text = message.lower()
+    if "not verified" in text:
+        # Our own policy admitted that From, so the client is not at fault (P8).
+        return _deferred("not_verified", Blame.OPERATOR, 451, "4.3.5", words)
+    if "sending paused" in text or "paused" in text or "suspended" in text:
+        return _deferred("paused", Blame.OPERATOR, 451, "4.3.2", words)
+    return _failed("rejected", Blame.MESSAGE, "5.6.0", words)
+
+
+def _invalid(message: str, words: str) -> Outcome:
+    if "message length is more than" in message.lower():
+        return _failed("too_large", Blame.MESSAGE, "5.3.4", words)
+    if _ADDRESS_TEXT.search(message):
+        return _failed("bad_recipient", Blame.RECIPIENT, "5.1.3", words)
+    if _CONTENT_TEXT.search(message):
+        return _failed("rejected", Blame.MESSAGE, "5.6.0", words)
+    return _deferred("other", Blame.OPERATOR, 451, "4.3.0", words)
+
+
+def _deferred(
+    reason: str,
+    blame: Blame,
+    code: int,
+    status: str,
+    words: str,
+    wait: timedelta | None = None,
+) -> Deferred:
+    return Deferred(Reply(code, status, printable(words)), reason, blame, wait)
+
+
+def _failed(reason: str, blame: Blame, status: str, words: str) -> Failed:
+    return Failed(Reply(554, status, printable(words)), reason, blame)

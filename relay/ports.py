@@ -1,0 +1,323 @@
+"""Where the core meets its adapters. Each docstring is the contract both sides are tested against.
+
+Adapters never import each other; `relay.daemon` hands them what they need of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from relay.mail.address import Address
+from relay.mail.entry import LedgerLine, QueuedMail, Settled, State
+from relay.mail.envelope import AccountName, Envelope, Mail, QueueId, SenderName
+from relay.mail.feedback import FeedbackEvent, Suppression
+from relay.policy.ruleset import Ruleset
+from relay.policy.sender import Route
+from relay.policy.verdict import Answer
+
+
+@dataclass(frozen=True, slots=True)
+class ContentFile:
+    """A spool file, and what was counted when it was written.
+
+    Its length was looked at when it was claimed; its checksum is for whoever reads it.
+    """
+
+    path: Path
+    size: int
+    crc32: int
+
+
+Content: TypeAlias = bytes | ContentFile
+"""The octets of a mail as spooled, or the file that holds them when they are many."""
+
+
+class SpoolError(Exception):
+    """The spool could not do what it was asked; nothing of it was done."""
+
+
+class SpoolFullError(SpoolError):
+    """There is no room: tell the client 452 and keep what is there."""
+
+
+class WithdrawnError(SpoolError):
+    """The commit was withdrawn before it was handed to a batch: nothing was kept."""
+
+
+class LeaseLostError(Exception):
+    """The claim is no longer ours (its token was superseded); its outcome must not be recorded."""
+
+
+class Clock(Protocol):
+    """The time. Wall time may step; monotonic time may not."""
+
+    def now(self) -> datetime:
+        """Return the wall time, UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Return seconds from an arbitrary start, never decreasing."""
+        ...
+
+
+class Rules(Protocol):
+    """Where the rules in force are read. Take them once per session, transaction or attempt."""
+
+    @property
+    def current(self) -> Ruleset:
+        """The newest ruleset."""
+        ...
+
+
+# --- accepting ------------------------------------------------------------------------------------
+
+
+class Draft(Protocol):
+    """Content on its way into the spool. Small content stays in memory, large goes to a file.
+
+    A draft belongs to one transaction. It is committed or discarded exactly once; discarding what
+    is already committed or discarded does nothing.
+    """
+
+    queue_id: QueueId
+    size: int
+    """Octets appended so far."""
+
+    async def append(self, octets: bytes) -> None:
+        """Add octets. Blocks no loop; raises SpoolError when the file cannot be written."""
+        ...
+
+    async def discard(self) -> None:
+        """Forget the draft and its file. Never raises."""
+        ...
+
+
+class Spool(Protocol):
+    """Durable store of accepted mail."""
+
+    def draft(self) -> Draft:
+        """Open a draft under a new queue id."""
+        ...
+
+    def has_room_for(self, octets: int) -> bool:
+        """Whether mail of that size may be begun: the floor of free space holds, commits work."""
+        ...
+
+    async def commit(self, draft: Draft, sender: SenderName, envelope: Envelope) -> Mail:
+        """Return once the mail survives power loss; else raise SpoolError, leaving nothing.
+
+        Cancelling withdraws the commit if the writer has not picked it up yet; from then on it is
+        kept, and the mail returned although the caller was cancelled. So row and reply never
+        disagree. Discarding the draft meanwhile does the same, and raises WithdrawnError here.
+        """
+        ...
+
+
+# --- delivering -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One entry leased for an attempt.
+
+    `recipients` are those due; the first `marked` of them carry the durable mark "an attempt is
+    about to be made". `attempts` counts, per recipient, the attempts begun, this one included.
+    """
+
+    mail: Mail
+    content: Content
+    recipients: tuple[Address, ...]
+    attempts: Mapping[Address, int]
+    marked: int
+    token: int
+    lease_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a claim found. `next_due` names, per sender asked for, when its next entry is due.
+
+    A sender that is absent from `next_due` has nothing waiting for a time.
+    """
+
+    taken: Sequence[Claim]
+    next_due: Mapping[SenderName, datetime]
+
+
+class Queue(Protocol):
+    """What is due, and what became of it; leased by node, time and token."""
+
+    async def claim(
+        self,
+        wants: Mapping[SenderName, int],
+        *,
+        node: str,
+        now: datetime,
+        lease: timedelta,
+        chunk: int,
+    ) -> Claims:
+        """Lease up to so many due entries of each sender, oldest due first.
+
+        In the same transaction the first `chunk` due recipients of each get the attempt mark:
+        after a crash a marked recipient is ambiguous, an unmarked one is not.
+        """
+        ...
+
+    async def settle(
+        self,
+        claim: Claim,
+        settled: Mapping[Address, Settled],
+        *,
+        now: datetime,
+        mark: Sequence[Address] = (),
+    ) -> State | None:
+        """Record outcomes, for the ledger too, and mark the recipients attempted next.
+
+        Durable when it returns. While recipients of the claim have no outcome the entry stays in
+        flight. Returns the state the entry is in now, or None once it is retired (all relayed: the
+        content is gone). Raises LeaseLostError, recording nothing, when the token was superseded.
+        """
+        ...
+
+    async def release(self, claim: Claim, *, now: datetime, due_at: datetime) -> None:
+        """Give the entry back: recipients of the claim without an outcome were not attempted."""
+        ...
+
+    async def hold(self, claim: Claim, reason: str, *, now: datetime) -> None:
+        """Give the entry back held: nothing was sent, and nothing will be until it is released."""
+        ...
+
+    async def damaged(self, claim: Claim, complaint: str, *, now: datetime) -> None:
+        """Set the entry aside: its content is missing, short or fails its checksum (P5)."""
+        ...
+
+    async def senders(self) -> Sequence[SenderName]:
+        """Return the senders with entries in the spool, configured or not."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Consignment:
+    """One call to SES: at most 50 recipients of one mail, and how they leave.
+
+    `tags` are complete: ours (queue id, node, sender) and the sender's.
+    """
+
+    mail: Mail
+    content: Content
+    recipients: tuple[Address, ...]
+    route: Route
+    tags: tuple[tuple[str, str], ...]
+
+
+class Carrier(Protocol):
+    """Takes mail onward, for one account. One call is one request: it never retries."""
+
+    async def relay(self, consignment: Consignment) -> Answer:
+        """Ask SES to take the consignment and return what came of it.
+
+        Returns rather than raises for everything SES or the network does. Raises OSError when the
+        content cannot be read, and ValueError when it is not what was spooled (length, checksum).
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SendQuota:
+    """What an account may send (SES API GetSendQuota). Infinite where SES says -1."""
+
+    rate: float
+    """Recipients per second."""
+    daily: float
+    """Recipients per rolling 24 hours."""
+    used: float
+    """Recipients counted in the last 24 hours."""
+
+
+class Account(Protocol):
+    """Named credentials + region + endpoint, and what SES says of them."""
+
+    @property
+    def name(self) -> AccountName:
+        """The name senders refer to."""
+        ...
+
+    @property
+    def carrier(self) -> Carrier:
+        """The way to SES with these credentials."""
+        ...
+
+    @property
+    def quota(self) -> SendQuota | None:
+        """The quota last read; None until SES has answered once."""
+        ...
+
+
+# --- feedback and memory --------------------------------------------------------------------------
+
+
+class Suppressions(Protocol):
+    """The suppression list, in memory: asked at every RCPT and before every attempt."""
+
+    def find(self, address: Address) -> Suppression | None:
+        """Return why the address is not mailed, or None."""
+        ...
+
+
+class Record(Protocol):
+    """What is remembered after mail has left: ledger, feedback, suppression. Not the spool."""
+
+    async def take_in(
+        self,
+        delivery_id: str,
+        raw: bytes,
+        event: FeedbackEvent | None,
+        suppressions: Sequence[Suppression],
+    ) -> Sequence[Suppression] | None:
+        """Store one feedback message and its effects in one transaction; durable on return.
+
+        Returns the suppressions that took effect: an event older than an operator's removal of the
+        address has none. `delivery_id` (SNS MessageId) de-duplicates: None means it was known.
+        `event` is None for what was signed but not understood: it is kept raw.
+        """
+        ...
+
+    async def suppress(self, suppression: Suppression, *, actor: str) -> None:
+        """Add or replace an entry by an operator's hand; audited."""
+        ...
+
+    async def unsuppress(self, address: str, *, actor: str, reason: str, now: datetime) -> bool:
+        """Remove an entry; audited. False when there was none."""
+        ...
+
+    async def list_suppressed(self, after: str, limit: int) -> Sequence[Suppression]:
+        """Return entries in order of address, after the given one."""
+        ...
+
+    async def trace(self, key: str, limit: int) -> Sequence[LedgerLine]:
+        """Return the ledger of a queue id, SES message id or recipient, oldest first."""
+        ...
+
+
+class QueueView(Protocol):
+    """What operators may see of the queue, and do to it."""
+
+    async def counts(self) -> Mapping[State, int]:
+        """Return the number of entries by state; every state is present."""
+        ...
+
+    async def list_entries(self, after: str, limit: int) -> Sequence[QueuedMail]:
+        """Return entries in order of queue id, after the given one."""
+        ...
+
+    async def show(self, queue_id: QueueId) -> QueuedMail | None:
+        """Return one entry, or None when the spool does not know it."""
+        ...
+
+    async def retry(self, queue_id: QueueId, *, now: datetime) -> State | None:
+        """Make an entry due now; None when unknown, else its state afterwards."""
+        ...

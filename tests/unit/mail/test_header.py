@@ -1,0 +1,125 @@
+"""Header blocks are read without guessing and trimmed without touching a kept octet."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.mail.address import Address
+from relay.mail.header import HeaderBlock, HeaderError, mailboxes
+
+BLOCK = (
+    b"From: Jane <jane@example.com>\r\n"
+    b"Subject: =?utf-8?q?caf=C3=A9?=\r\n"
+    b"Bcc: secret@example.net,\r\n\tother@example.net\r\n"
+    b"X-Weird:no space\r\n"
+    b"bCC : third@example.net\r\n"
+    b"To: a@b.example\r\n  \r\n"
+)
+
+
+def test_fields_keep_their_order_names_and_unfolded_values() -> None:
+    block = HeaderBlock.parse(BLOCK)
+    assert [field.name for field in block.fields] == [
+        b"from",
+        b"subject",
+        b"bcc",
+        b"x-weird",
+        b"bcc",
+        b"to",
+    ]
+    assert next(block.named(b"bcc")).value == b"secret@example.net,\tother@example.net"
+
+
+@pytest.mark.P2
+def test_removing_fields_takes_their_folded_lines_and_nothing_else() -> None:
+    trimmed = HeaderBlock.parse(BLOCK).without(lambda name: name == b"bcc")
+    assert trimmed.octets == (
+        b"From: Jane <jane@example.com>\r\n"
+        b"Subject: =?utf-8?q?caf=C3=A9?=\r\n"
+        b"X-Weird:no space\r\n"
+        b"To: a@b.example\r\n  \r\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"From jane@example.com Mon Jan  1 00:00:00 2026\r\nTo: a@b.example\r\n",
+        b" folded first\r\n",
+        b"No Colon Here\r\n",
+        b"Bad Name: x\r\n",
+        b": no name\r\n",
+        b"Subject: bare\nlf\r\n",
+        b"Subject: bare\rcr\r\n",
+        b"Subject: no end",
+        b"Sub\xe9ject: x\r\n",
+    ],
+)
+def test_a_line_that_is_no_field_is_refused_not_skipped(octets: bytes) -> None:
+    with pytest.raises(HeaderError):
+        HeaderBlock.parse(octets)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.from_regex(rb"[A-Za-z][A-Za-z0-9-]{0,10}", fullmatch=True),
+            st.binary(max_size=30).map(
+                lambda raw: raw.replace(b"\r", b"?").replace(b"\n", b"\r\n ")
+            ),
+        ),
+        max_size=8,
+    )
+)
+def test_every_octet_belongs_to_exactly_one_field(pairs: list[tuple[bytes, bytes]]) -> None:
+    octets = b"".join(name + b":" + value + b"\r\n" for name, value in pairs)
+    block = HeaderBlock.parse(octets)
+    assert b"".join(octets[f.start : f.end] for f in block.fields) == octets
+    assert [f.name for f in block.fields] == [name.lower() for name, _ in pairs]
+
+
+@pytest.mark.parametrize(
+    ("value", "addresses"),
+    [
+        (b"jane@example.com", ["jane@example.com"]),
+        (b"Jane Doe <jane@example.com>", ["jane@example.com"]),
+        (b'"Doe, Jane" <jane@example.com>', ["jane@example.com"]),
+        (b'"jane@bank.example" <jane@example.com>', ["jane@example.com"]),
+        (b"=?utf-8?q?J=C3=A4ne?= <jane@example.com>", ["jane@example.com"]),
+        (b"J\xe4ne <jane@example.com>", ["jane@example.com"]),
+        (b"<jane@example.com>", ["jane@example.com"]),
+        (b"a@x.example, B <b@y.example>", ["a@x.example", "b@y.example"]),
+        (b'"q \\" , <x@y.example>" <jane@example.com>', ["jane@example.com"]),
+    ],
+)
+def test_mailboxes_of_an_author_are_found(value: bytes, addresses: list[str]) -> None:
+    assert mailboxes(value) == tuple(Address.parse(text) for text in addresses)
+
+
+@pytest.mark.P7
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"Jane",
+        b"jane@bank.example <jane@example.com>",
+        b"jane@example.com (jane@bank.example)",
+        b"(comment) jane@example.com",
+        b"friends: jane@example.com;",
+        b"<jane@bank.example> <jane@example.com>",
+        b"<jane@bank.example<jane@example.com>>",
+        b"<@hop.example:jane@example.com>",
+        b"jane@example.com, ",
+        b"=?utf-8?q?jane=40bank.example?=",
+        b'"jane <jane@example.com>',
+        b"jane@example.com>",
+        b"Jane <jane@example.com> x",
+        b"Jane <jane@ex\xe4mple.com>",
+        b"jane@example.com\x00",
+    ],
+)
+def test_an_author_that_can_be_read_in_two_ways_is_refused(value: bytes) -> None:
+    with pytest.raises(HeaderError):
+        mailboxes(value)

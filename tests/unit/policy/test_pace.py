@@ -1,0 +1,127 @@
+"""Bucket, breaker and shares: how fast, whether at all, and whose turn."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.mail.envelope import SenderName
+from relay.policy.breaker import (
+    FAILURES_TO_OPEN,
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    Breaker,
+    BreakerState,
+)
+from relay.policy.bucket import TokenBucket
+from relay.policy.sender import Priority
+from relay.policy.shares import BULK_FIRST_EVERY, in_turn, shares
+
+A, B, C = SenderName("a"), SenderName("b"), SenderName("c")
+
+
+def test_a_debt_is_earned_back_before_anything_else_goes() -> None:
+    bucket = TokenBucket(rate=1.0, burst=1.0, now=0.0)
+    assert bucket.wait(0.0) == 0
+    bucket.take(5, 0.0)
+    assert bucket.wait(0.0) == 5.0
+    assert bucket.whole(4.9) == 0
+    assert bucket.whole(5.0) == 1
+
+
+def test_a_full_bucket_does_not_overflow() -> None:
+    bucket = TokenBucket(rate=10.0, burst=3.0, now=0.0)
+    assert bucket.whole(1000.0) == 3
+
+
+def test_a_clock_that_steps_back_takes_nothing() -> None:
+    bucket = TokenBucket(rate=1.0, burst=2.0, now=100.0)
+    assert bucket.whole(50.0) == 2
+
+
+@pytest.mark.P6
+@given(
+    st.lists(st.tuples(st.floats(0, 2), st.integers(1, 50)), max_size=60),
+    st.floats(0.5, 100),
+    st.floats(1, 50),
+)
+def test_a_patient_caller_never_exceeds_rate_and_burst(
+    steps: list[tuple[float, int]], rate: float, burst: float
+) -> None:
+    bucket, now, taken = TokenBucket(rate, burst, 0.0), 0.0, 0.0
+    largest = 0
+    for wait, count in steps:
+        now += wait
+        if bucket.whole(now):
+            bucket.take(count, now)
+            taken += count
+            largest = max(largest, count)
+    # One call may run into debt by its own size, no more.
+    assert taken <= burst + rate * now + largest + 1e-6
+
+
+def test_a_breaker_opens_after_failures_in_a_row_and_probes_with_growing_pauses() -> None:
+    breaker = Breaker()
+    opened = [breaker.failed("connection", 0.0) for _ in range(FAILURES_TO_OPEN)]
+    assert opened == [False] * (FAILURES_TO_OPEN - 1) + [True]
+    assert breaker.allows(FIRST_PAUSE - 0.1) == 0
+    assert breaker.state(FIRST_PAUSE) is BreakerState.HALF_OPEN
+    assert breaker.allows(FIRST_PAUSE) == 1
+    assert breaker.begun(FIRST_PAUSE) is True
+    assert breaker.allows(FIRST_PAUSE) == 0
+    assert breaker.failed("connection", FIRST_PAUSE) is False
+    breaker.probe_ended()
+    assert breaker.wait(FIRST_PAUSE) == FIRST_PAUSE * 2
+    for _ in range(20):
+        now = 1e6 + breaker.wait(0.0)
+        breaker.failed("connection", now)
+    assert breaker.wait(now) == LONGEST_PAUSE
+
+
+def test_failures_that_come_late_do_not_lengthen_the_pause() -> None:
+    breaker = Breaker()
+    for _ in range(FAILURES_TO_OPEN + 40):
+        breaker.failed("timeout", 1.0)
+    assert breaker.wait(1.0) == FIRST_PAUSE
+
+
+def test_a_success_closes_the_breaker_and_forgets_failures() -> None:
+    breaker = Breaker()
+    for _ in range(FAILURES_TO_OPEN):
+        breaker.failed("connection", 0.0)
+    breaker.succeeded()
+    assert breaker.allows(0.0) is None
+    assert not breaker.failed("connection", 0.0)
+
+
+def test_a_probe_that_asked_nothing_lets_another_probe_start() -> None:
+    breaker = Breaker()
+    for _ in range(FAILURES_TO_OPEN):
+        breaker.failed("connection", 0.0)
+    breaker.begun(FIRST_PAUSE)
+    breaker.probe_ended()
+    assert breaker.allows(FIRST_PAUSE) == 1
+
+
+@pytest.mark.P6
+def test_no_sender_gets_more_than_half_the_lanes() -> None:
+    assert shares([A], free=50, busy={}, lanes=50, ceilings={}) == {A: 25}
+    assert shares([A], free=30, busy={A: 20}, lanes=50, ceilings={}) == {A: 5}
+    assert shares([A], free=1, busy={}, lanes=1, ceilings={}) == {A: 1}
+
+
+def test_free_lanes_are_dealt_evenly_and_within_each_senders_ceiling() -> None:
+    assert shares([A, B, C], free=7, busy={}, lanes=50, ceilings={}) == {A: 3, B: 2, C: 2}
+    assert shares([A, B], free=10, busy={}, lanes=50, ceilings={A: 2}) == {A: 2, B: 8}
+    assert shares([A, B], free=10, busy={}, lanes=50, ceilings={A: 0}) == {B: 10}
+    assert shares([], free=10, busy={}, lanes=50, ceilings={}) == {}
+
+
+@pytest.mark.P6
+def test_transactional_mail_goes_first_but_bulk_is_never_starved() -> None:
+    waiting = {A: Priority.BULK, B: Priority.TRANSACTIONAL, C: Priority.TRANSACTIONAL}
+    firsts = [in_turn(waiting, deal)[0] for deal in range(1, 2 * BULK_FIRST_EVERY + 1)]
+    assert firsts.count(A) == 2
+    assert {B, C} <= set(firsts)
+    assert set(in_turn(waiting, 3)) == {A, B, C}

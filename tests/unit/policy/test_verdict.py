@@ -1,0 +1,135 @@
+"""One row per answer of SES: what it means for the mail, and who can mend it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.mail.outcome import Ambiguous, Blame, Deferred, Failed, Relayed
+from relay.policy.verdict import (
+    REASONS_DEFERRED,
+    REASONS_FAILED,
+    Accepted,
+    Broken,
+    Refused,
+    Stage,
+    verdict,
+)
+
+NOT_VERIFIED = (
+    "Email address is not verified. The following identities failed the check in region "
+    "EU-WEST-1: app@example.com"
+)
+PAUSED = "Sending paused for this account. For more information, please check the inbox"
+
+
+def test_an_accepted_call_is_relayed_not_delivered() -> None:
+    assert verdict(Accepted("0102-000000")) == Relayed("0102-000000")
+
+
+@pytest.mark.P8
+@pytest.mark.parametrize(
+    ("status", "code", "message", "reason", "blame", "reply"),
+    [
+        (400, "Throttling", "Maximum sending rate exceeded.", "throttled", "service", "451 4.4.5"),
+        (429, "TooManyRequestsException", "Maximum sending rate exceeded.", "throttled", "service", "451 4.4.5"),
+        (400, "Throttling", "Daily message quota exceeded.", "quota", "operator", "452 4.4.5"),
+        (400, "LimitExceededException", "Daily message quota exceeded.", "quota", "operator", "452 4.4.5"),
+        (400, "ThrottlingException", "Rate exceeded", "throttled", "service", "451 4.4.5"),
+        (400, "MessageRejected", NOT_VERIFIED, "not_verified", "operator", "451 4.3.5"),
+        (400, "MessageRejected", PAUSED, "paused", "operator", "451 4.3.2"),
+        (400, "AccountSendingPausedException", "", "paused", "operator", "451 4.3.2"),
+        (400, "SendingPausedException", "", "paused", "operator", "451 4.3.2"),
+        (400, "AccountSuspendedException", "", "paused", "operator", "451 4.3.2"),
+        (400, "ConfigurationSetSendingPausedException", "", "configuration", "operator", "451 4.3.5"),
+        (400, "ConfigurationSetDoesNotExist", "Configuration set <x>", "configuration", "operator", "451 4.3.5"),
+        (404, "NotFoundException", "", "configuration", "operator", "451 4.3.5"),
+        (400, "MailFromDomainNotVerifiedException", "", "not_verified", "operator", "451 4.4.3"),
+        (403, "AccessDenied", "User `arn' is not authorized", "access_denied", "operator", "451 4.3.5"),
+        (403, "AccessDeniedException", "", "access_denied", "operator", "451 4.3.5"),
+        (403, "ExpiredToken", "", "credentials", "operator", "451 4.3.5"),
+        (403, "InvalidClientTokenId", "", "credentials", "operator", "451 4.3.5"),
+        (403, "SignatureDoesNotMatch", "", "credentials", "operator", "451 4.3.5"),
+        (400, "RequestExpired", "", "credentials", "operator", "451 4.3.5"),
+        (500, "InternalFailure", "", "server", "service", "451 4.3.0"),
+        (503, "ServiceUnavailable", "", "server", "service", "451 4.3.0"),
+        (503, "", "<html>busy</html>", "server", "service", "451 4.3.0"),
+    ],
+)  # fmt: skip
+def test_what_an_operator_or_ses_can_mend_never_fails_mail(
+    status: int, code: str, message: str, reason: str, blame: str, reply: str
+) -> None:
+    outcome = verdict(Refused(status, code, message))
+    assert isinstance(outcome, Deferred)
+    assert (outcome.reason, outcome.blame) == (reason, blame)
+    assert str(outcome.reply).startswith(reply)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message", "reason", "blame", "reply"),
+    [
+        (400, "MessageRejected", "Address blacklisted.", "rejected", "message", "554 5.6.0"),
+        (400, "InvalidParameterValue", "Message length is more than 10485760 bytes long: '12078147'.", "too_large", "message", "554 5.3.4"),
+        (413, "RequestEntityTooLargeException", "", "too_large", "message", "554 5.3.4"),
+        (413, "", "too big", "too_large", "message", "554 5.3.4"),
+        (400, "InvalidParameterValue", "Missing final '@domain'", "bad_recipient", "recipient", "554 5.1.3"),
+        (400, "InvalidParameterValue", "Local address contains control or whitespace", "bad_recipient", "recipient", "554 5.1.3"),
+        (400, "InvalidParameterValue", "Domain contains control or whitespace", "bad_recipient", "recipient", "554 5.1.3"),
+        (400, "BadRequestException", "Invalid email address", "bad_recipient", "recipient", "554 5.1.3"),
+        (400, "InvalidParameterValue", "Duplicate header 'DKIM-Signature'.", "rejected", "message", "554 5.6.0"),
+        (400, "InvalidParameterValue", "Header section too long.", "rejected", "message", "554 5.6.0"),
+        (400, "InvalidParameterValue", "Missing start boundary", "rejected", "message", "554 5.6.0"),
+    ],
+)  # fmt: skip
+def test_what_trying_again_cannot_mend_fails(
+    status: int, code: str, message: str, reason: str, blame: str, reply: str
+) -> None:
+    outcome = verdict(Refused(status, code, message))
+    assert isinstance(outcome, Failed)
+    assert (outcome.reason, outcome.blame) == (reason, blame)
+    assert str(outcome.reply).startswith(reply)
+    assert message[:40] in outcome.reply.text
+
+
+@pytest.mark.P5
+@pytest.mark.parametrize(
+    ("status", "code", "message"),
+    [
+        (400, "SomethingNew", "never seen"),
+        (404, "", "not found"),
+        (302, "", "moved"),
+        (400, "InvalidParameterValue", "never seen"),
+        (200, "", "no message id"),
+    ],
+)
+def test_what_is_not_understood_is_deferred_never_failed(
+    status: int, code: str, message: str
+) -> None:
+    outcome = verdict(Refused(status, code, message))
+    assert isinstance(outcome, Deferred)
+    assert outcome.reason == "other"
+
+
+@pytest.mark.P3
+def test_a_call_broken_before_its_last_octet_is_simply_not_sent() -> None:
+    outcome = verdict(Broken(Stage.NOT_SENT, "connection refused"))
+    assert isinstance(outcome, Deferred)
+    assert outcome.reason == "connection"
+
+
+@pytest.mark.P3
+def test_a_call_broken_after_its_last_octet_is_ambiguous_and_says_so() -> None:
+    outcome = verdict(Broken(Stage.NO_ANSWER, "no answer within 60 s"))
+    assert isinstance(outcome, Ambiguous)
+    assert "may be sent more than once" in outcome.reply.text
+
+
+@pytest.mark.P5
+@given(st.integers(100, 599), st.text(max_size=40), st.text(max_size=800))
+def test_any_answer_has_a_verdict_with_a_known_reason(status: int, code: str, message: str) -> None:
+    outcome = verdict(Refused(status, code, message))
+    assert isinstance(outcome, Deferred | Failed)
+    known = REASONS_DEFERRED if isinstance(outcome, Deferred) else REASONS_FAILED
+    assert outcome.reason in known
+    assert isinstance(outcome.blame, Blame)
