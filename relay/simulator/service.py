@@ -1,0 +1,220 @@
+"""The simulated account at work: takes calls, keeps messages, starts events.
+
+The one place where rules, quota, faults, messages and events meet. Knows no HTTP.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from relay.simulator.answers import SendQuota
+from relay.simulator.errors import ApiError
+from relay.simulator.events import events_of
+from relay.simulator.faults import FaultQueue
+from relay.simulator.form import Form
+from relay.simulator.mailbox import is_simulator
+from relay.simulator.quota import Quota
+from relay.simulator.rules import Case, covering_identity, judge
+from relay.simulator.shelf import Message, Shelf, ses_id
+from relay.simulator.signature import SignedRequest, verify
+from relay.simulator.submission import Submission
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from relay.simulator.publisher import Publisher
+    from relay.simulator.settings import Credential, Settings
+    from relay.simulator.watch import Watch
+
+#: Which service a call is for: its signature must be scoped to that one.
+SERVICES = {"SendRawEmail": "ses", "GetSendQuota": "ses", "ConfirmSubscription": "sns"}
+#: The action of a call that was refused before it was understood.
+UNREAD = "unread"
+_VERSIONS = {"ses": "2010-12-01", "sns": "2010-03-31"}
+
+#: Message id, allowances, or the ARN of a confirmed subscription.
+Result: TypeAlias = "Message | SendQuota | str | ApiError"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One call of the API, and how it was answered."""
+
+    at: datetime
+    action: str
+    access_key: str | None
+    #: The error code, or None when the call went through.
+    code: str | None
+    #: Recipients of a SendRawEmail; 0 for every other action and for calls that were not read.
+    recipients: int
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A call that is signed, read and judged, but not yet counted."""
+
+    action: str
+    form: Form
+    credential: Credential
+    #: For SendRawEmail.
+    case: Case | ApiError | None
+    client: str
+
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        """Whom a fault may be meant for."""
+        if isinstance(self.case, Case):
+            return tuple(map(str, self.case.parties.recipients))
+        return tuple(self.form.members("Destinations"))
+
+
+def service_of(action: str) -> str:
+    """The service of an action; SES's answers everything it does not know."""
+    return SERVICES.get(action, "ses")
+
+
+class Account:
+    """One AWS account in one region."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Callable[[], datetime],
+        publisher: Publisher,
+        watch: Watch,
+    ) -> None:
+        self.settings = settings
+        self.faults = FaultQueue()
+        self.shelf = Shelf(keep_messages=settings.keep_messages, keep_bytes=settings.keep_bytes)
+        #: The newest calls, oldest first.
+        self.calls: deque[Call] = deque(maxlen=settings.keep_calls)
+        #: How many calls were answered how: by error code, or "OK".
+        self.tally: Counter[str] = Counter()
+        self._clock = clock
+        self._publisher = publisher
+        self._watch = watch
+        self._quota = Quota()
+
+    def read(self, signed: SignedRequest, client: str) -> Request | ApiError:
+        """Verify the signature and read the call. Changes nothing, so any thread may do it."""
+        form = Form(signed.body)
+        action = form.text("Action") or ""
+        service = service_of(action)
+        credential = verify(
+            signed,
+            self.settings.credentials,
+            region=self.settings.region,
+            service=service,
+            now=self._clock(),
+        )
+        if isinstance(credential, ApiError):
+            return credential
+        version = form.text("Version")
+        if action not in SERVICES or version != _VERSIONS[service]:
+            # "Common errors" of the API References: InvalidAction.
+            return ApiError(
+                "InvalidAction", f"Could not find operation {action} for version {version}"
+            )
+        case = self._case(form) if action == "SendRawEmail" else None
+        return Request(action, form, credential, case, client)
+
+    def _case(self, form: Form) -> Case | ApiError:
+        submission = Submission.read(form)
+        if isinstance(submission, ApiError):
+            return submission
+        return judge(submission, self.settings)
+
+    def perform(self, request: Request) -> Result:
+        """Do what the call asks for, when the account's allowances permit."""
+        match request.action:
+            case "SendRawEmail":
+                return self._send(request)
+            case "GetSendQuota":
+                return self._send_quota()
+            case _:
+                return self.confirm(request.form.text("Token") or "", request.form.text("TopicArn"))
+
+    def confirm(self, token: str, topic_arn: str | None) -> str | ApiError:
+        """Confirm a subscription; the answer is its ARN."""
+        subscription = self._publisher.confirm(token, topic_arn)
+        return subscription if isinstance(subscription, ApiError) else subscription.arn
+
+    def record(self, request: Request | None, error: ApiError | None) -> None:
+        """Remember the call, however it was answered; None is one that was not understood."""
+        self.tally[error.code if error else "OK"] += 1
+        self.calls.append(
+            Call(
+                at=self._clock(),
+                action=request.action if request else UNREAD,
+                access_key=request.credential.access_key if request else None,
+                code=error.code if error else None,
+                recipients=len(request.recipients) if request and request.case else 0,
+            )
+        )
+        self._watch.changed()
+
+    def _send_quota(self) -> SendQuota | ApiError:
+        now = self._clock()
+        if error := self._quota.take_control_call(self.settings, now):
+            return error
+        return SendQuota(
+            self.settings.recipients_a_day,
+            self.settings.send_rate,
+            self._quota.sent_last_24_hours(now),
+        )
+
+    def _send(self, request: Request) -> Message | ApiError:
+        case = request.case
+        if not isinstance(case, Case):
+            return case or ApiError("InternalFailure", "The call was not judged.", 500)
+        now = self._clock()
+        recipients = case.parties.recipients
+        if error := self._quota.take(
+            len(recipients),
+            counted=sum(not is_simulator(recipient) for recipient in recipients),
+            settings=self.settings,
+            now=now,
+        ):
+            return error
+        message = self._message(case, request, now)
+        self.shelf.add(message)
+        self._publish(message)
+        self._watch.changed()
+        return message
+
+    def _message(self, case: Case, request: Request, now: datetime) -> Message:
+        submission, settings = case.submission, self.settings
+        envelope_from = case.parties.envelope_from
+        if envelope_from is None:
+            raise AssertionError("a judged call has a Source or an author")
+        return Message(
+            id=ses_id(now),
+            received_at=now,
+            source=submission.source,
+            destinations=submission.destinations,
+            recipients=case.parties.recipients,
+            envelope_from=envelope_from,
+            identity=covering_identity(envelope_from, settings.identities, settings)
+            or envelope_from.domain,
+            content=submission.content,
+            tags=submission.effective_tags(),
+            configuration_set=submission.effective_configuration_set(settings),
+            access_key=request.credential.access_key,
+            caller=request.credential.caller,
+            client=request.client,
+        )
+
+    def _publish(self, message: Message) -> None:
+        # SES Developer Guide, event publishing: without a configuration set there are no events.
+        if message.configuration_set is None:
+            return
+        settings = self.settings
+        self._publisher.publish_later(
+            lambda at: events_of(message, settings, at=at),
+            settings.topic_arn,
+            after=settings.event_delay.total_seconds(),
+        )
