@@ -1,0 +1,140 @@
+"""What settings take from elsewhere: the machine's name, the AWS region, the secret files.
+
+Looks; changes nothing. Does not open certificates: `relay check --host` does.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from relay.config import names
+from relay.config.complaint import Finding, KeyPath
+from relay.config.configuration import CertificateFiles, ResolvedAccount
+from relay.config.files import locate, read_secret
+from relay.config.model import MAIN_ACCOUNT, Account, Sender, Settings
+from relay.config.verifiers import Secret, verifier
+from relay.mail.envelope import AccountName, SenderName
+
+_REGION_VARIABLES: Final = ("AWS_REGION", "AWS_DEFAULT_REGION")
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What was found. Only complete when there are no findings."""
+
+    hostname: str
+    accounts: tuple[ResolvedAccount, ...]
+    certificate: CertificateFiles | None
+    verifiers: Mapping[SenderName, Secret]
+    findings: tuple[Finding, ...]
+
+
+def resolve(settings: Settings, *, directory: Path, environ: Mapping[str, str]) -> Resolved:
+    """Look up all that the settings leave to their surroundings.
+
+    `directory` is where relative paths start.
+    """
+    search = _Search(directory, environ)
+    return Resolved(
+        hostname=search.hostname(settings),
+        accounts=search.accounts(settings),
+        certificate=search.certificate(settings),
+        verifiers=search.verifiers(settings),
+        findings=tuple(search.findings),
+    )
+
+
+class _Search:
+    def __init__(self, directory: Path, environ: Mapping[str, str]) -> None:
+        self._directory = directory
+        self._environ = environ
+        self.findings: list[Finding] = []
+
+    def hostname(self, settings: Settings) -> str:
+        if settings.hostname is not None:
+            return settings.hostname
+        # Not getfqdn: it asks DNS, and a resolver that is down would delay every start.
+        machine = socket.gethostname() or "localhost"
+        try:
+            return names.domain(machine)
+        except ValueError as error:
+            message = f"must be set, because the name of this machine {error}"
+            self.findings.append(Finding(("hostname",), message, (("hostname",),)))
+            return "localhost"
+
+    def accounts(self, settings: Settings) -> tuple[ResolvedAccount, ...]:
+        if not settings.ses.accounts:
+            region = self._region(settings.ses.region, ("ses",), ("ses", "accounts"))
+            return (ResolvedAccount(AccountName(MAIN_ACCOUNT), region, None, None),)
+        return tuple(
+            self._account(name, account) for name, account in settings.ses.accounts.items()
+        )
+
+    def _account(self, name: str, account: Account) -> ResolvedAccount:
+        rate = account.max_send_rate
+        return ResolvedAccount(
+            AccountName(name),
+            self._region(account.region, ("ses", "accounts", name)),
+            account.endpoint_url,
+            None if rate is None else rate.per_second,
+        )
+
+    def _region(self, region: str | None, parent: KeyPath, *also: KeyPath) -> str:
+        if region is not None:
+            return region
+        at = (*parent, "region")
+        for variable in _REGION_VARIABLES:
+            if not (found := self._environ.get(variable)):
+                continue
+            try:
+                return names.region(found)
+            except ValueError as error:
+                message = f"is not set, and the value of ${{{variable}}} {error}"
+                break
+        else:
+            message = f"is missing, and neither {' nor '.join(_REGION_VARIABLES)} is set"
+        self.findings.append(Finding(at, message, (at, *also)))
+        return ""
+
+    def certificate(self, settings: Settings) -> CertificateFiles | None:
+        if settings.tls is None:
+            return None
+        return CertificateFiles(
+            self._locate(settings.tls.certificate), self._locate(settings.tls.key)
+        )
+
+    def verifiers(self, settings: Settings) -> Mapping[SenderName, Secret]:
+        found: dict[SenderName, Secret] = {}
+        for index, sender in enumerate(settings.senders):
+            secret = sender.secret_hash or sender.token_hash or self._secret_file(index, sender)
+            if secret is not None:
+                found[SenderName(sender.name)] = secret
+        return MappingProxyType(found)
+
+    def _secret_file(self, index: int, sender: Sender) -> Secret | None:
+        if sender.secret_file is None:
+            return None
+        path = self._locate(sender.secret_file)
+        at = ("senders", index, "secret_file")
+        try:
+            line = read_secret(path)
+        except ValueError as error:
+            # Where it was looked for, not what: a password may have been written here by mistake.
+            message = f"the file {error}"
+            if not sender.secret_file.is_absolute():
+                message += f" (looked for in {self._directory})"
+            self.findings.append(Finding(at, message, (at,)))
+            return None
+        try:
+            return verifier(line)
+        except ValueError as error:
+            self.findings.append(Finding(at, f"the first line of the file {error}", (at,)))
+            return None
+
+    def _locate(self, path: Path) -> Path:
+        return locate(path, directory=self._directory, environ=self._environ)

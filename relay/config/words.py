@@ -1,0 +1,45 @@
+"""The closed sets of words that only the configuration knows; policy has the others."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ListenerTls(StrEnum):
+    """When a listener's connections are encrypted."""
+
+    OFF = "off"
+    STARTTLS = "starttls"
+    STARTTLS_REQUIRED = "starttls-required"
+    IMPLICIT = "implicit"
+
+
+class AuthWithoutTls(StrEnum):
+    """Where a password may cross an unencrypted connection."""
+
+    NEVER = "never"
+    LOOPBACK = "loopback"
+
+
+class Confirm(StrEnum):
+    """Who answers SNS's subscription confirmation."""
+
+    AUTO = "auto"
+    MANUAL = "manual"
+
+
+class LogLevel(StrEnum):
+    """The least important lines that are written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """How lines are written."""
+
+    AUTO = "auto"
+    JSON = "json"
+    CONSOLE = "console"
