@@ -1,0 +1,1 @@
+"""Amazon SES: credentials, quota, and the carrier that takes mail onward."""

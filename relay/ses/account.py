@@ -1,0 +1,235 @@
+"""An account: its carrier, its credentials, and what SES grants it.
+
+Knows what has to be kept up while the daemon runs. Nothing here needs AWS to answer at start, and
+nothing blocks: whatever asks the network or reads files does so in threads of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from types import TracebackType
+from typing import Final, Protocol, Self
+
+from relay.facts import Facts
+from relay.mail.envelope import AccountName
+from relay.ports import Clock, SendQuota
+from relay.ses.carrier import Line, SesCarrier
+from relay.ses.credentials import Credentials, Schedule
+from relay.ses.endpoint import Endpoint
+from relay.ses.pool import Deadlines, Pool
+from relay.ses.request import CONTENT_TYPE
+from relay.ses.signer import Keys, Signer
+
+QUOTA_EVERY: Final = timedelta(minutes=5)
+QUOTA_RETRY: Final = timedelta(seconds=30)
+
+
+class Aws(Protocol):
+    """What an account asks of AWS besides sending; all of it blocks and may raise anything."""
+
+    def keys(self, *, anew: bool) -> Keys | None:
+        """Return the credentials, or None where there are none; `anew` forgets those known."""
+        ...
+
+    def endpoint_url(self) -> str:
+        """Return where SES is. Asks nobody."""
+        ...
+
+    def ca_bundle(self) -> str | None:
+        """Return a file of trusted certificates to use instead of the system's, if any."""
+        ...
+
+    def quota(self) -> SendQuota:
+        """Ask SES what the account may send."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is kept open."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountSettings:
+    """Region and endpoint of an account, and how it is looked after."""
+
+    name: AccountName
+    region: str
+    endpoint_url: str | None = None
+    """None: AWS's own for the region, or what AWS_ENDPOINT_URL_SES or AWS_ENDPOINT_URL says."""
+    max_send_rate: float | None = None
+    """Recipients per second; None: whatever SES grants."""
+    deadlines: Deadlines = field(default_factory=Deadlines)
+    credentials: Schedule = field(default_factory=Schedule)
+    quota_every: timedelta = QUOTA_EVERY
+    quota_retry: timedelta = QUOTA_RETRY
+
+
+class SesAccount:
+    """Named credentials + region + endpoint; see relay.ports.Account.
+
+    Construct, `prepare` and `start` (or `async with`), use, `close`. Calls under way when it closes
+    break; who stops the daemon awaits them first.
+    """
+
+    def __init__(
+        self,
+        settings: AccountSettings,
+        *,
+        clock: Clock,
+        facts: Facts,
+        aws: Callable[[str, str | None], Aws] | None = None,
+    ) -> None:
+        """`aws` is called with region and endpoint URL, in a thread; None is botocore."""
+        name = settings.name
+        self.name = name
+        self._settings = settings
+        self._facts = facts
+        self._open_aws = aws or _botocore
+        self._aws: Aws | None = None
+        self._line: Line | None = None
+        self._quota: SendQuota | None = None
+        # Asking AWS, and reading large content, never wait for each other.
+        self._asking = ThreadPoolExecutor(2, thread_name_prefix=f"ses-{name}-ask")
+        self._reading = ThreadPoolExecutor(4, thread_name_prefix=f"ses-{name}-read")
+        self._credentials = Credentials(
+            self._look,
+            threads=self._asking,
+            schedule=settings.credentials,
+            tell=self._tell_credentials,
+        )
+        self.carrier = SesCarrier(
+            self._credentials, self._the_line, clock=clock, threads=self._reading
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+        self._is_closed = False
+
+    @property
+    def quota(self) -> SendQuota | None:
+        """What SES granted when last asked, and no faster than the operator allows.
+
+        None until SES has answered once, unless the operator named a rate: then that holds, so
+        that an account without permission to read its quota is paced as told.
+        """
+        quota, most = self._quota, self._settings.max_send_rate
+        if most is None:
+            return quota
+        if quota is None:
+            return SendQuota(rate=most, daily=float("inf"), used=0.0)
+        return replace(quota, rate=min(quota.rate, most))
+
+    async def prepare(self) -> None:
+        """Do beforehand what is slow and asks nobody, half a second with botocore.
+
+        Best awaited before clients come: some of it holds the interpreter for 60 ms. Never raises:
+        what fails is tried again, and told, when credentials are looked for.
+        """
+        loop = asyncio.get_running_loop()
+        with suppress(Exception):
+            await loop.run_in_executor(self._asking, self._prepared)
+
+    def start(self) -> None:
+        """Begin to look for credentials and to read the quota."""
+        self._tasks = [
+            asyncio.create_task(self._credentials.run(), name=f"credentials of {self.name}"),
+            asyncio.create_task(self._read_quota(), name=f"quota of {self.name}"),
+        ]
+
+    async def close(self) -> None:
+        """Stop, and close every connection."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._line is not None:
+            await self._line.pool.close()
+        # What still waits for the network in there ends by its own deadlines; nobody waits for it.
+        self._asking.submit(self._close_aws)
+        self._asking.shutdown(wait=False)
+        self._reading.shutdown(wait=False, cancel_futures=True)
+
+    async def __aenter__(self) -> Self:
+        await self.prepare()
+        self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def _the_line(self) -> Line:
+        assert self._line is not None  # noqa: S101 - drawn before credentials are found
+        return self._line
+
+    # In threads.
+
+    def _look(self, *, anew: bool) -> Keys | None:
+        """Find credentials, and before that the way to SES."""
+        return self._prepared().keys(anew=anew)
+
+    def _prepared(self) -> Aws:
+        """Do once what takes long and asks nobody."""
+        if self._aws is None:
+            self._aws = self._open_aws(self._settings.region, self._settings.endpoint_url)
+        if self._line is None:
+            self._line = self._draw_line(self._aws)
+        return self._aws
+
+    def _draw_line(self, aws: Aws) -> Line:
+        endpoint = Endpoint.parse(aws.endpoint_url())
+        # Reading the system's certificates takes some 20 ms.
+        tls = ssl.create_default_context(cafile=aws.ca_bundle()) if endpoint.is_tls else None
+        pool = Pool(endpoint, tls, deadlines=self._settings.deadlines)
+        return Line(pool, Signer(endpoint, self._settings.region, CONTENT_TYPE))
+
+    def _close_aws(self) -> None:
+        if self._aws is not None:
+            self._aws.close()
+
+    # On the loop.
+
+    async def _read_quota(self) -> None:
+        settings = self._settings
+        await self._credentials.first()
+        while True:
+            read = await self._read_quota_once()
+            wait = settings.quota_every if read else settings.quota_retry
+            await asyncio.sleep(wait.total_seconds())
+
+    async def _read_quota_once(self) -> bool:
+        aws = self._aws
+        if aws is None or self._credentials.current is None:
+            self._facts.quota_read(self.name, None, self._credentials.complaint)
+            return False
+        loop = asyncio.get_running_loop()
+        try:
+            quota = await loop.run_in_executor(self._asking, aws.quota)
+        except Exception as error:  # noqa: BLE001 - the SDK raises what it likes; asked again later
+            self._facts.quota_read(self.name, None, str(error) or type(error).__name__)
+            return False
+        self._quota = quota
+        self._facts.quota_read(self.name, quota, "")
+        return True
+
+    def _tell_credentials(self, keys: Keys | None, complaint: str) -> None:
+        key = keys.access_key if keys is not None else ""
+        event = "credentials_missing" if complaint else "credentials_found"
+        self._facts.service(event, account=self.name, access_key=key, complaint=complaint)
+
+
+def _botocore(region: str, endpoint_url: str | None) -> Aws:
+    # Importing it takes a quarter of a second, which neither the loop nor `relay --help` has.
+    from relay.ses.aws import Botocore  # noqa: PLC0415
+
+    return Botocore(region, endpoint_url)

@@ -1,0 +1,113 @@
+"""What is asked of botocore: where credentials and endpoint are found, and what SES grants.
+
+The only module that imports it, and slow to import for that reason: it is imported in a thread.
+Every method blocks and may raise anything that botocore raises. Mail is never sent from here.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import Any, Final
+
+from botocore.config import Config
+from botocore.loaders import create_loader
+from botocore.session import Session
+
+from relay.ports import SendQuota
+from relay.ses.signer import Keys
+
+# One attempt: who asks has a schedule of its own.
+_CONFIG: Final = Config(
+    connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 1, "mode": "standard"}
+)
+
+# The descriptions of AWS that come with botocore: decoding them holds the interpreter for some
+# 100 ms, so it is done once and not with every session.
+_DEFINITIONS: Final = create_loader()
+
+
+class Botocore:
+    """One account's view of the machine's AWS configuration. Safe to share between threads."""
+
+    def __init__(self, region: str, endpoint_url: str | None) -> None:
+        self._region = region
+        self._endpoint_url = endpoint_url
+        self._lock = threading.Lock()
+        self._session: Session | None = None
+        self._client: Any = None
+
+    def keys(self, *, anew: bool) -> Keys | None:
+        """Return the credentials of the first provider that has any; None when none has.
+
+        Those that expire are renewed from a quarter of an hour ahead. `anew` asks every provider
+        again: environment, profile, web identity, container, instance.
+        """
+        with self._lock:
+            if anew:
+                self._forget()
+            found = self._opened().get_credentials()
+            if found is None:
+                # A session reads its files once; the next look shall see what has changed.
+                self._forget()
+                return None
+        frozen = found.get_frozen_credentials()
+        return Keys(frozen.access_key, frozen.secret_key, frozen.token or "")
+
+    def endpoint_url(self) -> str:
+        """Return where SES is: the one configured, or AWS's own for the region."""
+        with self._lock:
+            # Stand-in credentials, so that none are looked for: this asks nobody.
+            client = self._new_client(aws_access_key_id="none", aws_secret_access_key="none")  # noqa: S106
+        url: str = client.meta.endpoint_url
+        client.close()
+        return url
+
+    def ca_bundle(self) -> str | None:
+        """Return the file of trusted certificates that the AWS configuration names, if any."""
+        with self._lock:
+            path: str | None = self._opened().get_config_variable("ca_bundle")
+        return path
+
+    def quota(self) -> SendQuota:
+        """Ask SES what the account may send."""
+        with self._lock:
+            if self._client is None:
+                self._client = self._new_client()
+            client = self._client
+        said = client.get_send_quota()
+        return SendQuota(
+            rate=_unbounded(said["MaxSendRate"]),
+            daily=_unbounded(said["Max24HourSend"]),
+            used=said["SentLast24Hours"],
+        )
+
+    def close(self) -> None:
+        """Close the connections kept for asking."""
+        with self._lock:
+            self._forget()
+
+    def _forget(self) -> None:
+        if self._client is not None:
+            self._client.close()
+        self._session = self._client = None
+
+    def _opened(self) -> Session:
+        if self._session is None:
+            self._session = Session()
+            self._session.register_component("data_loader", _DEFINITIONS)
+        return self._session
+
+    def _new_client(self, **credentials: str) -> Any:
+        return self._opened().create_client(
+            "ses",
+            region_name=self._region,
+            endpoint_url=self._endpoint_url,
+            config=_CONFIG,
+            **credentials,
+        )
+
+
+def _unbounded(number: float) -> float:
+    """Return the number, or infinity for SES's -1."""
+    return math.inf if number < 0 else float(number)

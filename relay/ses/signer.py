@@ -1,0 +1,85 @@
+"""The head of a request, signed with AWS Signature Version 4.
+
+Knows the signature (IAM User Guide, "Create a signed AWS API request"). Does not know what is
+asked, nor the clock: callers pass the digest of the body and `now`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import sha256
+from hmac import digest as hmac_digest
+from typing import Final
+
+from relay import __version__
+from relay.ses.endpoint import Endpoint
+
+_SERVICE: Final = "ses"
+_ALGORITHM: Final = "AWS4-HMAC-SHA256"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What requests are signed with: one reading of credentials that may change at any time."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+    token: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        # Both go into headers; a stray line end in an environment variable must not.
+        for text in (self.access_key, self.token):
+            if not (text.isascii() and text.isprintable()):
+                raise ValueError("the access key or session token has unprintable characters")
+
+
+class Signer:
+    """Signs the POST requests of one API at one endpoint."""
+
+    def __init__(self, endpoint: Endpoint, region: str, content_type: str) -> None:
+        host, path = endpoint.authority, endpoint.path
+        # All that is the same in every request, made once.
+        self._canonical = f"POST\n{path}\n\ncontent-type:{content_type}\nhost:{host}\nx-amz-date:"
+        self._head = (
+            f"POST {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: ses-relay/{__version__}\r\n"
+            f"Content-Type: {content_type}\r\nX-Amz-Date: "
+        )
+        self._region = region
+        self._key = b""
+        self._key_of = ("", "")
+
+    def head(self, keys: Keys, now: datetime, *, digest: str, length: int) -> bytes:
+        """Return request line and header fields for a body of that SHA-256 and length.
+
+        `now` is UTC; SES refuses a signature more than a few minutes from its own clock.
+        """
+        stamp = now.isoformat(timespec="seconds")[:19].replace("-", "").replace(":", "") + "Z"
+        date = stamp[:8]
+        if keys.token:
+            canonical_token = f"x-amz-security-token:{keys.token}\n"
+            token = f"X-Amz-Security-Token: {keys.token}\r\n"
+            signed = "content-type;host;x-amz-date;x-amz-security-token"
+        else:
+            canonical_token = token = ""
+            signed = "content-type;host;x-amz-date"
+        canonical = f"{self._canonical}{stamp}\n{canonical_token}\n{signed}\n{digest}"
+        scope = f"{date}/{self._region}/{_SERVICE}/aws4_request"
+        to_sign = f"{_ALGORITHM}\n{stamp}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
+        key = self._signing_key(keys.secret_key, date)
+        signature = hmac_digest(key, to_sign.encode(), "sha256").hex()
+        return (
+            f"{self._head}{stamp}\r\n{token}"
+            f"Authorization: {_ALGORITHM} Credential={keys.access_key}/{scope}, "
+            f"SignedHeaders={signed}, Signature={signature}\r\n"
+            f"Content-Length: {length}\r\n\r\n"
+        ).encode("ascii")
+
+    def _signing_key(self, secret: str, date: str) -> bytes:
+        """Derive the key of that secret and day; the last one is kept."""
+        if self._key_of != (secret, date):
+            key = f"AWS4{secret}".encode()
+            for step in (date, self._region, _SERVICE, "aws4_request"):
+                key = hmac_digest(key, step.encode(), "sha256")
+            self._key, self._key_of = key, (secret, date)
+        return self._key

@@ -1,0 +1,244 @@
+"""What botocore makes of a machine's AWS configuration, and what we make of botocore."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import ClientError, NoCredentialsError, ProfileNotFound
+
+from relay.ports import SendQuota
+from relay.ses.aws import Botocore
+from relay.ses.signer import Keys
+
+QUOTA = (
+    '<GetSendQuotaResponse xmlns="http://ses.amazonaws.com/doc/2010-12-01/"><GetSendQuotaResult>'
+    "<SentLast24Hours>{used}</SentLast24Hours><Max24HourSend>{daily}</Max24HourSend>"
+    "<MaxSendRate>{rate}</MaxSendRate></GetSendQuotaResult></GetSendQuotaResponse>"
+)
+REFUSED = (
+    '<ErrorResponse xmlns="http://ses.amazonaws.com/doc/2010-12-01/"><Error><Type>Sender</Type>'
+    "<Code>AccessDenied</Code><Message>not authorized</Message></Error></ErrorResponse>"
+)
+
+
+@pytest.fixture(autouse=True)
+def _bare_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A machine that knows nothing of AWS."""
+    for name in os.environ:
+        if name.startswith("AWS_") or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@contextmanager
+def answering(*answers: tuple[int, str]) -> Iterator[tuple[str, list[bytes]]]:
+    """Serve HTTP on the loopback: the answers in turn, the last one for ever."""
+    left, asked = list(answers), list[bytes]()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+            status, body = left.pop(0) if len(left) > 1 else left[0]
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        do_POST = do_GET  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", asked
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def botocore(region: str = "eu-west-1", endpoint_url: str | None = None) -> Iterator[Botocore]:
+    aws = Botocore(region, endpoint_url)
+    try:
+        yield aws
+    finally:
+        aws.close()
+
+
+def of_a_role(number: int, lifetime: timedelta) -> tuple[int, str]:
+    """What a container's or instance's role endpoint says."""
+    return 200, json.dumps(
+        {
+            "AccessKeyId": f"ASIAROLE{number}",
+            "SecretAccessKey": "secret",
+            "Token": f"token-{number}",
+            "Expiration": (datetime.now(UTC) + lifetime).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+    )
+
+
+# --- credentials ----------------------------------------------------------------------------------
+
+
+def test_credentials_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDENV")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    with botocore() as aws:
+        assert aws.keys(anew=False) == Keys("AKIDENV", "secret")
+        monkeypatch.setenv("AWS_SESSION_TOKEN", "token")
+        assert aws.keys(anew=True) == Keys("AKIDENV", "secret", "token")
+
+
+def test_credentials_of_a_profile_are_read_again_when_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    text = "[mail]\naws_access_key_id = {}\naws_secret_access_key = secret\n"
+    monkeypatch.setenv("AWS_PROFILE", "mail")
+    (tmp_path / "credentials").write_text(text.format("AKIDOLD"))
+    with botocore() as aws:
+        assert aws.keys(anew=False) == Keys("AKIDOLD", "secret")
+        (tmp_path / "credentials").write_text(text.format("AKIDNEW"))
+        assert aws.keys(anew=False) == Keys("AKIDOLD", "secret")
+        assert aws.keys(anew=True) == Keys("AKIDNEW", "secret")
+
+
+def test_credentials_of_a_role_are_renewed_ahead_of_their_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Those that end within a quarter of an hour are renewed whenever they are looked at.
+    short, long = timedelta(minutes=14), timedelta(hours=6)
+    roles = [of_a_role(1, short), of_a_role(2, short), of_a_role(3, long), of_a_role(4, long)]
+    with answering(*roles) as (url, asked):
+        monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{url}/role")
+        with botocore() as aws:
+            assert aws.keys(anew=False) == Keys("ASIAROLE2", "secret", "token-2")
+            assert aws.keys(anew=False) == Keys("ASIAROLE3", "secret", "token-3")
+            assert aws.keys(anew=False) == Keys("ASIAROLE3", "secret", "token-3")
+            assert len(asked) == 3
+            assert aws.keys(anew=True) == Keys("ASIAROLE4", "secret", "token-4")
+
+
+def test_where_there_are_no_credentials_the_next_look_sees_what_has_come(tmp_path: Path) -> None:
+    with botocore() as aws:
+        assert aws.keys(anew=False) is None
+        (tmp_path / "credentials").write_text(
+            "[default]\naws_access_key_id = AKIDLATE\naws_secret_access_key = secret\n"
+        )
+        assert aws.keys(anew=False) == Keys("AKIDLATE", "secret")
+
+
+def test_a_profile_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with botocore() as aws, pytest.raises(ProfileNotFound):
+        aws.keys(anew=False)
+
+
+# --- endpoint -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("region", "configured", "environment", "expected"),
+    [
+        ("eu-west-1", None, {}, "https://email.eu-west-1.amazonaws.com"),
+        ("us-gov-west-1", None, {}, "https://email.us-gov-west-1.amazonaws.com"),
+        ("eu-west-1", "http://127.0.0.1:8005", {}, "http://127.0.0.1:8005"),
+        (
+            "eu-west-1",
+            None,
+            {"AWS_ENDPOINT_URL": "http://a:1", "AWS_ENDPOINT_URL_SES": "http://b:2"},
+            "http://b:2",
+        ),
+        ("eu-west-1", None, {"AWS_ENDPOINT_URL": "http://a:1"}, "http://a:1"),
+        ("eu-west-1", "http://c:3", {"AWS_ENDPOINT_URL_SES": "http://b:2"}, "http://c:3"),
+    ],
+)
+def test_the_endpoint_needs_no_credentials_and_asks_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+    region: str,
+    configured: str | None,
+    environment: dict[str, str],
+    expected: str,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with botocore(region, configured) as aws:
+        assert aws.endpoint_url() == expected
+
+
+def test_the_certificates_of_the_aws_configuration_are_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with botocore() as aws:
+        assert aws.ca_bundle() is None
+    monkeypatch.setenv("AWS_CA_BUNDLE", "/etc/corporate.pem")
+    with botocore() as aws:
+        assert aws.ca_bundle() == "/etc/corporate.pem"
+
+
+# --- quota ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _some_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDENV")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+
+
+@pytest.mark.usefixtures("_some_credentials")
+def test_the_quota_is_read() -> None:
+    granted = 200, QUOTA.format(used="127.0", daily="50000.0", rate="14.0")
+    with answering(granted) as (url, asked), botocore(endpoint_url=url) as aws:
+        assert aws.quota() == SendQuota(rate=14.0, daily=50000.0, used=127.0)
+        assert aws.quota().rate == 14.0
+        assert asked == [b"Action=GetSendQuota&Version=2010-12-01"] * 2
+
+
+@pytest.mark.usefixtures("_some_credentials")
+def test_a_quota_of_minus_one_is_no_bound() -> None:
+    granted = 200, QUOTA.format(used="0", daily="-1.0", rate="-1")
+    with answering(granted) as (url, _), botocore(endpoint_url=url) as aws:
+        assert aws.quota() == SendQuota(rate=math.inf, daily=math.inf, used=0.0)
+
+
+@pytest.mark.usefixtures("_some_credentials")
+@pytest.mark.parametrize("refusal", [(403, REFUSED), (503, REFUSED), (429, REFUSED)])
+def test_a_refused_quota_is_asked_for_once(refusal: tuple[int, str]) -> None:
+    with answering(refusal) as (url, asked), botocore(endpoint_url=url) as aws:
+        with pytest.raises(ClientError, match="not authorized"):
+            aws.quota()
+        assert len(asked) == 1
+
+
+def test_a_quota_without_credentials_is_not_asked_for() -> None:
+    with answering((200, "")) as (url, asked), botocore(endpoint_url=url) as aws:
+        with pytest.raises(NoCredentialsError):
+            aws.quota()
+        assert not asked
+
+
+# --- cost -----------------------------------------------------------------------------------------
+
+
+def test_botocore_is_not_imported_with_the_account() -> None:
+    script = (
+        "import sys, relay.ses.account\n"
+        "assert not {'botocore', 'boto3', 'aiohttp'} & set(sys.modules), 'imported too early'"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -1,0 +1,230 @@
+"""An account starts without AWS, finds what it needs, and keeps it up."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from relay.mail.envelope import AccountName
+from relay.policy.verdict import Accepted, Refused
+from relay.ports import Account, Carrier, SendQuota
+from relay.ses.account import AccountSettings, SesAccount
+from relay.ses.credentials import Schedule
+from relay.ses.signer import Keys
+from tests.fakes import FrozenClock, RecordingFacts
+from tests.unit.ses.service import TAKEN, Teller, a_consignment, http
+from tests.unit.ses.wire import serving
+
+T = TypeVar("T")
+
+KEYS = Keys("AKIDEXAMPLE", "secret")
+GRANTED = SendQuota(rate=14.0, daily=50000.0, used=3.0)
+NEVER, NOW = timedelta(hours=1), timedelta(0)
+SCHEDULE = Schedule(check=NEVER, first_retry=NEVER, last_retry=NEVER)
+
+
+class FakeAws:
+    """AWS as it is told to be; every answer may be an exception to raise."""
+
+    def __init__(self, url: str = "http://127.0.0.1:9") -> None:
+        self.url: str | Exception = url
+        self.found: Keys | Exception | None = KEYS
+        self.quotas: list[SendQuota | Exception] = [GRANTED]
+        self.bundle: str | None = None
+        self.threads: set[str] = set()
+        self.closed = threading.Event()
+
+    def keys(self, *, anew: bool) -> Keys | None:
+        del anew
+        return self._give(self.found)
+
+    def endpoint_url(self) -> str:
+        return self._give(self.url)
+
+    def ca_bundle(self) -> str | None:
+        return self.bundle
+
+    def quota(self) -> SendQuota:
+        return self._give(self.quotas.pop(0) if len(self.quotas) > 1 else self.quotas[0])
+
+    def close(self) -> None:
+        self.closed.set()
+
+    def _give(self, answer: T | Exception) -> T:
+        self.threads.add(threading.current_thread().name)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+class AwaitedFacts(RecordingFacts):
+    """Facts one can wait for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.quotas: asyncio.Queue[tuple[SendQuota | None, str]] = asyncio.Queue()
+
+    def quota_read(self, account: str, quota: SendQuota | None, complaint: str) -> None:
+        assert account == "main"
+        self.quotas.put_nowait((quota, complaint))
+
+    async def next_quota(self) -> tuple[SendQuota | None, str]:
+        async with asyncio.timeout(5):
+            return await self.quotas.get()
+
+
+def an_account(aws: FakeAws, facts: RecordingFacts, **settings: Any) -> SesAccount:
+    given: dict[str, Any] = {
+        "name": AccountName("main"),
+        "region": "eu-west-1",
+        "credentials": SCHEDULE,
+        "quota_every": NEVER,
+        "quota_retry": NEVER,
+    }
+    return SesAccount(
+        AccountSettings(**given | settings),
+        clock=FrozenClock(),
+        facts=facts,
+        aws=lambda _region, _url: aws,
+    )
+
+
+async def test_an_account_sends_and_knows_its_quota() -> None:
+    facts = AwaitedFacts()
+    teller = Teller(http(200, TAKEN.format("m-1")))
+    async with serving(teller) as server:
+        aws = FakeAws(f"http://127.0.0.1:{server.port}")
+        async with an_account(aws, facts) as account:
+            as_port: Account = account
+            carrier: Carrier = as_port.carrier
+            assert await carrier.relay(a_consignment()) == Accepted("m-1")
+            assert await facts.next_quota() == (GRANTED, "")
+            assert as_port.quota == GRANTED
+            assert as_port.name == "main"
+    found = {"account": "main", "access_key": "AKIDEXAMPLE", "complaint": ""}
+    assert facts.told == [("service", ("credentials_found",))]
+    assert facts.words == [("service", found)]
+    assert all(name.startswith("ses-main-ask") for name in aws.threads), "AWS was asked on the loop"
+    assert aws.closed.wait(5)
+
+
+@pytest.mark.P8
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("found", None, "no AWS credentials were found"),
+        ("found", OSError("metadata timed out"), "metadata timed out"),
+        ("url", ValueError("profile nobody is not known"), "profile nobody is not known"),
+        ("url", "https://a..b", "an endpoint has a host: https://a..b"),
+        ("bundle", "/nowhere/ca.pem", "[Errno 2] No such file or directory"),
+    ],
+)
+async def test_an_account_that_cannot_reach_aws_starts_and_refuses(
+    name: str, value: object, complaint: str
+) -> None:
+    facts, aws = AwaitedFacts(), FakeAws("https://127.0.0.1:9")
+    setattr(aws, name, value)
+    async with an_account(aws, facts) as account:
+        answer = await account.carrier.relay(a_consignment())
+        assert answer == Refused(0, "MissingAuthenticationToken", complaint)
+        assert await facts.next_quota() == (None, complaint)
+        assert account.quota is None
+        assert facts.told == [("service", ("credentials_missing",))]
+
+
+async def test_what_was_missing_is_found_later() -> None:
+    facts, aws = AwaitedFacts(), FakeAws()
+    aws.found = None
+    soon = Schedule(check=NEVER, first_retry=NOW, last_retry=NOW)
+    async with an_account(aws, facts, credentials=soon, quota_retry=NOW) as account:
+        assert (await facts.next_quota())[0] is None
+        aws.found = KEYS
+        while (await facts.next_quota())[0] is None:
+            pass
+        assert account.quota == GRANTED
+
+
+async def test_the_quota_is_read_again_and_kept_when_it_cannot_be() -> None:
+    facts, aws = AwaitedFacts(), FakeAws()
+    more = SendQuota(rate=math.inf, daily=math.inf, used=4.0)
+    aws.quotas = [GRANTED, RuntimeError("AccessDenied"), TimeoutError(), more]
+    async with an_account(aws, facts, quota_every=NOW, quota_retry=NOW) as account:
+        assert await facts.next_quota() == (GRANTED, "")
+        assert await facts.next_quota() == (None, "AccessDenied")
+        assert account.quota is not None
+        assert await facts.next_quota() == (None, "TimeoutError")
+        assert await facts.next_quota() == (more, "")
+        assert account.quota == more
+
+
+@pytest.mark.parametrize(("most", "rate"), [(None, 14.0), (5.0, 5.0), (14.0, 14.0), (100.0, 14.0)])
+async def test_an_operators_rate_is_a_ceiling(most: float | None, rate: float) -> None:
+    facts = AwaitedFacts()
+    async with an_account(FakeAws(), facts, max_send_rate=most) as account:
+        assert await facts.next_quota() == (GRANTED, ""), "what SES grants is told as it is"
+        assert account.quota == SendQuota(rate, GRANTED.daily, GRANTED.used)
+
+
+async def test_an_operators_rate_holds_while_the_quota_cannot_be_read() -> None:
+    facts, aws = AwaitedFacts(), FakeAws()
+    aws.quotas = [RuntimeError("AccessDenied")]
+    async with an_account(aws, facts, max_send_rate=5.0) as account:
+        assert await facts.next_quota() == (None, "AccessDenied")
+        assert account.quota == SendQuota(rate=5.0, daily=math.inf, used=0.0)
+
+
+async def test_an_account_closes_while_aws_does_not_answer() -> None:
+    facts, aws, never = AwaitedFacts(), FakeAws(), threading.Event()
+
+    class Hanging(FakeAws):
+        def keys(self, *, anew: bool) -> Keys | None:
+            del anew
+            never.wait(30)
+            return None
+
+    aws = Hanging()
+    account = an_account(aws, facts)
+    account.start()
+    call = asyncio.create_task(account.carrier.relay(a_consignment()))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await account.close()
+        await account.close()
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+    never.set()
+
+
+def test_constructing_an_account_asks_nothing() -> None:
+    aws = FakeAws()
+    account = an_account(aws, RecordingFacts())
+    assert account.quota is None
+    assert not aws.threads
+
+
+async def test_botocores_own_configuration_serves_an_account(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The whole of it with the real botocore: environment, endpoint and one mail."""
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDENV")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    teller = Teller(http(200, TAKEN.format("m-1")))
+    async with serving(teller) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_SES", f"http://127.0.0.1:{server.port}")
+        settings = AccountSettings(name=AccountName("main"), region="eu-west-1", quota_retry=NEVER)
+        facts = AwaitedFacts()
+        async with SesAccount(settings, clock=FrozenClock(), facts=facts) as account:
+            assert await account.carrier.relay(a_consignment()) == Accepted("m-1")
+            # The teller knows one answer only; a quota is not in it.
+            assert (await facts.next_quota())[0] is None
+    assert any(b"Credential=AKIDENV/20260301/eu-west-1/ses/" in head for head in teller.heads)
