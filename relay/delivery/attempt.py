@@ -1,0 +1,219 @@
+"""One attempt at one entry: its calls to SES, the verdicts, and what is recorded of each.
+
+Knows the order that keeps mail safe: what a call brought is recorded before the next call is made.
+Does not know what is due or whose turn it is; the scheduler does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from relay.delivery.gate import Gate
+from relay.facts import Facts
+from relay.mail.address import Address
+from relay.mail.entry import Settled
+from relay.mail.outcome import Blame, Deferred, Failed, Outcome
+from relay.mail.reply import Reply
+from relay.policy.ruleset import Ruleset
+from relay.policy.sender import OnSuppressed, Sender
+from relay.policy.verdict import verdict
+from relay.ports import (
+    Claim,
+    Clock,
+    Consignment,
+    LeaseLostError,
+    Queue,
+    SpoolError,
+    Suppressions,
+)
+
+CHUNK: Final = 50
+"""Recipients per call (SES API SendRawEmail, Destinations)."""
+
+# How long an entry rests after a fault of our own.
+FAULT_REST: Final = timedelta(minutes=5)
+# Between tries to record an outcome while the spool cannot.
+RECORD_AGAIN: Final = 1.0
+
+_SUPPRESSED: Final = Settled(
+    Failed(
+        Reply(550, "5.1.1", "The address is on the suppression list; SES was not asked"),
+        "suppressed",
+        Blame.RECIPIENT,
+    ),
+    None,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """What every attempt needs; one for the whole daemon."""
+
+    queue: Queue
+    suppressions: Suppressions
+    facts: Facts
+    clock: Clock
+    node: str
+    jitter: Callable[[], float]
+    """Draws from [0, 1)."""
+    events_seen: Callable[[], bool]
+    """Whether SES's Send events have been arriving of late."""
+
+
+async def give_back(desk: Desk, claim: Claim) -> None:
+    """Leave an entry as it was, due now: it was claimed and then not attempted."""
+    await _durably(desk, lambda now: desk.queue.release(claim, now=now, due_at=now))
+
+
+async def hold(desk: Desk, claim: Claim, reason: str) -> None:
+    """Set an entry aside without an attempt, where operators see it."""
+    await _durably(desk, lambda now: desk.queue.hold(claim, reason, now=now))
+    desk.facts.held(claim.mail, reason)
+
+
+class Attempt:
+    """The attempt at one claim, from its first call until the entry is given back."""
+
+    def __init__(
+        self, desk: Desk, gate: Gate, claim: Claim, ruleset: Ruleset, sender: Sender
+    ) -> None:
+        self._desk = desk
+        self._gate = gate
+        self._claim = claim
+        self._ruleset = ruleset
+        self._sender = sender
+        # Ours (queue id, node, sender) name the mail in SES's events; the sender's own follow.
+        self._tags = (
+            ("relay-id", claim.mail.queue_id),
+            ("relay-node", desk.node),
+            ("relay-sender", claim.mail.sender),
+            *sender.route.tags,
+        )
+
+    async def run(self) -> None:
+        """Make the calls. Every way out leaves the entry settled or given back."""
+        desk, claim = self._desk, self._claim
+        try:
+            await self._make_calls()
+        except LeaseLostError as error:
+            desk.facts.fault("attempt", error)
+        except (ValueError, FileNotFoundError) as error:
+            complaint = str(error) or type(error).__name__
+            await _durably(
+                desk,
+                lambda now: desk.queue.damaged(claim, complaint, now=now),
+            )
+            desk.facts.damaged(claim.mail, complaint)
+        except Exception as error:  # noqa: BLE001 - a bug of ours must not lose or fail mail (P5)
+            desk.facts.fault("attempt", error)
+            await _durably(
+                desk, lambda now: desk.queue.release(claim, now=now, due_at=now + FAULT_REST)
+            )
+
+    async def _make_calls(self) -> None:
+        groups = deque(self._groups())
+        while groups:
+            group, settled = self._divide(groups.popleft())
+            outcome: Outcome | None = None
+            if group:
+                outcome = await self._call(group)
+                if _names_nobody(outcome) and len(group) > 1:
+                    # SES took nothing and says that some address is at fault, not which. Halve
+                    # until it stands alone, so that one bad recipient never fails the others.
+                    half = len(group) // 2
+                    groups.extendleft((group[half:], group[:half]))
+                    if not settled:
+                        await self._pause()
+                        continue
+                else:
+                    settled |= self._settle(group, outcome)
+            go_on = bool(groups) and not isinstance(outcome, Deferred) and self._gate.passes()
+            await self._record(settled, mark=groups[0] if go_on else ())
+            if groups and not go_on:
+                await self._give_back(settled)
+                return
+            if groups:
+                await self._pause()
+
+    def _groups(self) -> list[tuple[Address, ...]]:
+        """Split the recipients into calls; the first is the one already marked."""
+        recipients, marked = self._claim.recipients, self._claim.marked
+        rest = recipients[marked:]
+        return [recipients[:marked], *(rest[at : at + CHUNK] for at in range(0, len(rest), CHUNK))]
+
+    def _divide(
+        self, group: tuple[Address, ...]
+    ) -> tuple[tuple[Address, ...], dict[Address, Settled]]:
+        """Part those who may be mailed from those suppressed since they were admitted."""
+        if self._sender.on_suppressed is OnSuppressed.IGNORE:
+            return group, {}
+        find = self._desk.suppressions.find
+        gone = {address: _SUPPRESSED for address in group if find(address) is not None}
+        return tuple(a for a in group if a not in gone) if gone else group, gone
+
+    async def _call(self, group: tuple[Address, ...]) -> Outcome:
+        """Ask SES once, and let pace and breaker learn from the answer."""
+        desk, gate, mail = self._desk, self._gate, self._claim.mail
+        gate.spend(len(group))
+        began = desk.clock.monotonic()
+        consignment = Consignment(mail, self._claim.content, group, self._sender.route, self._tags)
+        outcome = verdict(await gate.account.carrier.relay(consignment))
+        gate.learn(outcome)
+        seconds = desk.clock.monotonic() - began
+        desk.facts.attempted(gate.account.name, mail, group, outcome, seconds)
+        return outcome
+
+    def _settle(self, group: Sequence[Address], outcome: Outcome) -> dict[Address, Settled]:
+        desk, claim = self._desk, self._claim
+        now, events_seen = desk.clock.now(), desk.events_seen()
+        return {
+            address: self._ruleset.retry.settle(
+                outcome,
+                attempts=claim.attempts[address],
+                arrived_at=claim.mail.arrived_at,
+                now=now,
+                jitter=desk.jitter(),
+                events_seen=events_seen,
+            )
+            for address in group
+        }
+
+    async def _record(self, settled: Mapping[Address, Settled], mark: Sequence[Address]) -> None:
+        desk, claim = self._desk, self._claim
+        await _durably(desk, lambda now: desk.queue.settle(claim, settled, now=now, mark=mark))
+        now = desk.clock.now()
+        for address, one in settled.items():
+            desk.facts.settled(self._gate.account.name, claim.mail, address, one, now)
+
+    async def _give_back(self, settled: Mapping[Address, Settled]) -> None:
+        """Leave the recipients not called for yet until those just deferred are due."""
+        desk, claim = self._desk, self._claim
+        due_at = max((s.due_at for s in settled.values() if s.due_at), default=desk.clock.now())
+        await _durably(desk, lambda now: desk.queue.release(claim, now=now, due_at=due_at))
+
+    async def _pause(self) -> None:
+        wait = self._gate.pace()
+        while wait > 0:
+            await asyncio.sleep(wait)
+            wait = self._gate.pace()
+
+
+async def _durably(desk: Desk, operation: Callable[[datetime], Awaitable[object]]) -> None:
+    """Record what happened, however long the spool takes: SES cannot be asked again."""
+    while True:
+        try:
+            await operation(desk.clock.now())
+        except SpoolError:
+            # The spool told of it already, and the scheduler starts nothing meanwhile.
+            await asyncio.sleep(RECORD_AGAIN)
+        else:
+            return
+
+
+def _names_nobody(outcome: Outcome) -> bool:
+    return isinstance(outcome, Failed) and outcome.blame is Blame.RECIPIENT

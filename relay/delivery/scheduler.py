@@ -1,0 +1,215 @@
+"""Whose mail is attempted next. Starts attempts as lanes, pace and fairness allow.
+
+Knows senders and times, not mail: it sleeps until something is due, asks the queue for that many
+entries of those senders, and gives each to an Attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Final
+
+from relay.delivery.attempt import CHUNK, Attempt, Desk, give_back, hold
+from relay.delivery.gate import Gate
+from relay.mail.envelope import AccountName, SenderName
+from relay.policy.bucket import TokenBucket
+from relay.policy.ruleset import Ruleset
+from relay.policy.sender import OverLimit, Priority, Sender
+from relay.policy.shares import in_turn, shares
+from relay.ports import Claim, Rules, SpoolError
+
+LEASE: Final = timedelta(minutes=10)
+"""Longer than one call may take with all its deadlines."""
+
+# While the spool is sick: how soon it is asked again, in seconds.
+SPOOL_AGAIN: Final = 1.0
+_FAR: Final = 3600.0
+
+
+class Scheduler:
+    """Runs attempts until told to drain."""
+
+    def __init__(self, desk: Desk, rules: Rules, gates: Mapping[AccountName, Gate]) -> None:
+        self._desk = desk
+        self._rules = rules
+        self._gates = gates
+        self._wake = asyncio.Event()
+        self._draining = False
+        self._deal = 0
+        # Senders that may have something due now, and those that will at a known time.
+        self._awake: set[SenderName] = set()
+        self._due: dict[SenderName, datetime] = {}
+        self._paces: dict[SenderName, TokenBucket] = {}
+        self._paced_by = 0
+        self._attempts: set[asyncio.Task[None]] = set()
+        self._resting = asyncio.Event()
+        self._resting.set()
+
+    @property
+    def in_flight(self) -> int:
+        """Attempts under way."""
+        return len(self._attempts)
+
+    def notice(self, sender: SenderName) -> None:
+        """Note that the sender has mail that may be due."""
+        self._awake.add(sender)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Start attempts until `drain` is called."""
+        self._resting.clear()
+        try:
+            self._awake.update(await self._known_senders())
+            while not self._draining:
+                self._wake.clear()
+                self._rouse()
+                wants, wait = self._wants()
+                if wants:
+                    await self._start(wants)
+                else:
+                    await self._sleep(wait)
+        finally:
+            self._resting.set()
+
+    async def drain(self) -> None:
+        """Start nothing more; return when the attempts under way are settled.
+
+        A call that SES is answering is never cut off: cutting it is what makes duplicates.
+        """
+        self._draining = True
+        for gate in self._gates.values():
+            gate.close()
+        self._wake.set()
+        # A claim under way may still bring entries; they are given back unattempted.
+        await self._resting.wait()
+        while self._attempts:
+            await asyncio.wait(self._attempts)
+
+    async def _known_senders(self) -> set[SenderName]:
+        while not self._draining:
+            try:
+                return set(await self._desk.queue.senders())
+            except SpoolError:
+                await self._sleep(SPOOL_AGAIN)
+        return set()
+
+    def _rouse(self) -> None:
+        """Move the senders whose time has come among those awake."""
+        now = self._desk.clock.now()
+        for name in [name for name, at in self._due.items() if at <= now]:
+            del self._due[name]
+            self._awake.add(name)
+
+    def _wants(self) -> tuple[dict[SenderName, int], float]:
+        """Return how many entries to claim of whom; if none, the seconds until that may change."""
+        ruleset = self._rules.current
+        self._deal += 1
+        wants: dict[SenderName, int] = {}
+        wait = _FAR
+        by_account: dict[AccountName, dict[SenderName, Priority]] = {}
+        for name in self._awake:
+            sender = ruleset.senders.get(name)
+            if sender is None:
+                # Claimed only to be held, where operators see it.
+                wants[name] = CHUNK
+            else:
+                by_account.setdefault(sender.route.account, {})[name] = sender.priority
+        for account, waiting in by_account.items():
+            gate = self._gates[account]
+            free = gate.free()
+            if not free:
+                wait = min(wait, gate.wait() or _FAR)
+                continue
+            ceilings = {}
+            for name in waiting:
+                ceiling, pause = self._ceiling(ruleset, ruleset.senders[name])
+                if ceiling is not None:
+                    ceilings[name] = ceiling
+                    wait = min(wait, pause)
+            wants |= shares(
+                in_turn(waiting, self._deal),
+                free=free,
+                busy=gate.busy,
+                lanes=gate.lanes,
+                ceilings=ceilings,
+            )
+        return wants, wait
+
+    def _ceiling(self, ruleset: Ruleset, sender: Sender) -> tuple[int | None, float]:
+        """Return how many of its messages the sender's own rate lets go now, and the wait if 0."""
+        rate = sender.limits.rate
+        if rate is None or sender.limits.over_limit is not OverLimit.PACE:
+            return None, _FAR
+        if ruleset.generation != self._paced_by:
+            self._paces.clear()
+            self._paced_by = ruleset.generation
+        now = self._desk.clock.monotonic()
+        bucket = self._paces.get(sender.name)
+        if bucket is None:
+            bucket = self._paces[sender.name] = TokenBucket(
+                rate.per_second, sender.limits.burst, now
+            )
+        return bucket.whole(now), bucket.wait(now) or _FAR
+
+    async def _start(self, wants: dict[SenderName, int]) -> None:
+        desk = self._desk
+        now = desk.clock.now()
+        try:
+            claims = await desk.queue.claim(
+                wants, node=desk.node, now=now, lease=LEASE, chunk=CHUNK
+            )
+        except SpoolError:
+            await self._sleep(SPOOL_AGAIN)
+            return
+        ruleset = self._rules.current
+        taken = dict.fromkeys(wants, 0)
+        for claim in claims.taken:
+            taken[claim.mail.sender] += 1
+            self._launch(claim, ruleset)
+        for name, wanted in wants.items():
+            if taken[name] < wanted:
+                # A notice that came while we claimed set the event: it is looked at again.
+                if not self._wake.is_set():
+                    self._awake.discard(name)
+                if name in claims.next_due:
+                    self._due[name] = claims.next_due[name]
+
+    def _launch(self, claim: Claim, ruleset: Ruleset) -> None:
+        name = claim.mail.sender
+        sender = ruleset.senders.get(name)
+        if self._draining:
+            task = asyncio.create_task(give_back(self._desk, claim))
+            task.add_done_callback(lambda done: self._ended(done, name))
+        elif sender is None:
+            task = asyncio.create_task(hold(self._desk, claim, "sender-removed"))
+            task.add_done_callback(lambda done: self._ended(done, name))
+        else:
+            pace = self._paces.get(name)
+            if pace is not None:
+                pace.take(1, self._desk.clock.monotonic())
+            gate = self._gates[sender.route.account]
+            # Taken before the task runs, or the next deal would see the lane free.
+            was_probe = gate.enter(name)
+            task = asyncio.create_task(Attempt(self._desk, gate, claim, ruleset, sender).run())
+            task.add_done_callback(lambda _: gate.leave(name, was_probe=was_probe))
+            task.add_done_callback(lambda done: self._ended(done, name))
+        self._attempts.add(task)
+
+    def _ended(self, task: asyncio.Task[None], name: SenderName) -> None:
+        self._attempts.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._desk.facts.fault("scheduler", error)
+        # What it deferred has a new due time, and its lane is free.
+        self.notice(name)
+
+    async def _sleep(self, seconds: float) -> None:
+        due = min(self._due.values(), default=None)
+        if due is not None:
+            seconds = min(seconds, (due - self._desk.clock.now()).total_seconds())
+        try:
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._wake.wait()
+        except TimeoutError:
+            pass

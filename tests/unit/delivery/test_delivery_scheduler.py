@@ -1,0 +1,252 @@
+"""Whose mail goes next: over the real spool, with a SES that answers when it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from relay.delivery.attempt import Desk
+from relay.delivery.gate import LANES, Gate
+from relay.delivery.scheduler import Scheduler
+from relay.mail.entry import State
+from relay.mail.envelope import AccountName, Envelope, QueueId, SenderName
+from relay.policy.sender import OverLimit, Priority, Rate, Sender
+from relay.policy.verdict import Accepted, Answer, Broken, Stage
+from relay.ports import Consignment, SendQuota
+from relay.store import Store
+from tests.builders import a_ruleset, a_sender, an_address
+from tests.fakes import FakeSuppressions, FrozenClock, RecordingFacts, StaticRules
+
+
+class SlowCarrier:
+    """Answers when told to; until then calls wait."""
+
+    def __init__(self) -> None:
+        self.answer: Callable[[Consignment], Answer] = lambda _: Accepted("0102-ok")
+        self.calls: list[Consignment] = []
+        self.changed = asyncio.Condition()
+        self._open = asyncio.Event()
+
+    def let_through(self) -> None:
+        self._open.set()
+
+    async def relay(self, consignment: Consignment) -> Answer:
+        async with self.changed:
+            self.calls.append(consignment)
+            self.changed.notify_all()
+        await self._open.wait()
+        return self.answer(consignment)
+
+    async def called(self, count: int) -> list[str]:
+        """Wait for that many calls; return the senders of all of them."""
+        async with self.changed:
+            await self.changed.wait_for(lambda: len(self.calls) >= count)
+        return [call.mail.sender for call in self.calls]
+
+
+@dataclass
+class OneAccount:
+    carrier: SlowCarrier
+    name: AccountName = AccountName("main")  # noqa: RUF009 - a string
+    quota: SendQuota | None = field(default_factory=lambda: SendQuota(1e9, 1e9, 0))
+
+
+class House:
+    """A scheduler at work on a real spool."""
+
+    def __init__(self, store: Store, clock: FrozenClock, facts: RecordingFacts) -> None:
+        self.store = store
+        self.clock = clock
+        self.facts = facts
+        self.carrier = SlowCarrier()
+        self.rules = StaticRules(a_ruleset(a_sender("app")))
+        self.gate = Gate(OneAccount(self.carrier), facts=facts, clock=clock)
+        self.scheduler = Scheduler(
+            Desk(
+                queue=store.queue,
+                suppressions=FakeSuppressions(),
+                facts=facts,
+                clock=clock,
+                node="n1",
+                jitter=lambda: 0.0,
+                events_seen=lambda: False,
+            ),
+            self.rules,
+            {AccountName("main"): self.gate},
+        )
+        store.on_commit = self.scheduler.notice
+        self.running: asyncio.Task[None] | None = None
+
+    def configure(self, *senders: Sender, generation: int = 2) -> None:
+        self.rules.current = a_ruleset(*senders, generation=generation)
+
+    def start(self) -> None:
+        self.running = asyncio.create_task(self.scheduler.run())
+
+    async def accept(self, sender: str, count: int = 1) -> list[QueueId]:
+        async def one(number: int) -> QueueId:
+            draft = self.store.spool.draft()
+            await draft.append(b"From: app@example.com\r\n\r\nHi\r\n")
+            to = (an_address(f"{sender}{number}@example.net"),)
+            envelope = Envelope(an_address("app@example.com"), to)
+            mail = await self.store.spool.commit(draft, SenderName(sender), envelope)
+            return mail.queue_id
+
+        return list(await asyncio.gather(*(one(n) for n in range(count))))
+
+    async def counts(self) -> dict[State, int]:
+        found = await self.store.queue.counts()
+        return {state: count for state, count in found.items() if count}
+
+    async def drained(self) -> dict[State, int]:
+        """Let everything end, and return what is left in the spool."""
+        self.carrier.let_through()
+        await self.scheduler.drain()
+        return await self.counts()
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    clock, facts = FrozenClock(), RecordingFacts()
+    store = await Store.open(
+        tmp_path / "spool",
+        clock=clock,
+        facts=facts,
+        node="n1",
+        ambiguous_wait=timedelta(minutes=30),
+        min_free=0.01,
+        unsafe=True,
+    )
+    async with store:
+        house = House(store, clock, facts)
+        yield house
+        await house.drained()
+        if house.running is not None:
+            await house.running
+
+
+async def test_mail_that_waited_for_the_start_goes_out(house: House) -> None:
+    await house.accept("app", 3)
+    house.start()
+    assert await house.carrier.called(3) == ["app"] * 3
+    assert await house.drained() == {}
+
+
+async def test_mail_that_arrives_later_is_noticed(house: House) -> None:
+    house.start()
+    house.carrier.let_through()
+    for count in (1, 2, 3):
+        await house.accept("app")
+        await house.carrier.called(count)
+    assert await house.drained() == {}
+
+
+@pytest.mark.P6
+async def test_a_backlog_behind_a_slow_ses_never_takes_all_lanes(house: House) -> None:
+    house.configure(a_sender("bulk", priority=Priority.BULK), a_sender("otp"))
+    await house.accept("bulk", 3 * LANES)
+    house.start()
+    senders = await house.carrier.called(LANES // 2)
+    assert senders == ["bulk"] * (LANES // 2)
+    await house.accept("otp")
+    senders = await house.carrier.called(LANES // 2 + 1)
+    assert senders[LANES // 2] == "otp"
+    assert await house.drained() == {State.READY: 3 * LANES - LANES // 2}
+
+
+async def test_no_more_is_claimed_than_the_account_may_send(house: House) -> None:
+    house.gate = Gate(
+        OneAccount(house.carrier, quota=SendQuota(5, 1e9, 0)), facts=house.facts, clock=house.clock
+    )
+    house.scheduler._gates = {AccountName("main"): house.gate}
+    await house.accept("app", 20)
+    house.start()
+    await house.carrier.called(5)
+    house.carrier.let_through()
+    assert await house.drained() == {State.READY: 15}
+    assert len(house.carrier.calls) == 5
+
+
+async def test_a_paced_sender_is_sent_no_faster_than_its_rate(house: House) -> None:
+    paced = a_sender("app", rate=Rate(1, 60.0), burst=2)
+    house.configure(paced)
+    await house.accept("app", 6)
+    house.start()
+    house.carrier.let_through()
+    await house.carrier.called(2)
+    house.clock.advance(timedelta(seconds=60))
+    house.scheduler.notice(SenderName("app"))
+    await house.carrier.called(3)
+    assert await house.drained() == {State.READY: 3}
+
+
+async def test_a_sender_that_refuses_over_its_rate_is_not_paced_too(house: House) -> None:
+    house.configure(a_sender("app", rate=Rate(1, 60.0), over_limit=OverLimit.REFUSE))
+    await house.accept("app", 4)
+    house.start()
+    house.carrier.let_through()
+    await house.carrier.called(4)
+    assert await house.drained() == {}
+
+
+@pytest.mark.P8
+async def test_mail_of_a_removed_sender_is_held_not_sent_and_not_lost(house: House) -> None:
+    (queue_id,) = await house.accept("gone")
+    house.start()
+    await house.accept("app")
+    await house.carrier.called(1)
+    assert await house.drained() == {State.HELD: 1}
+    entry = await house.store.queue.show(queue_id)
+    assert entry is not None
+    assert entry.reason == "sender-removed"
+    assert ("held", "sender-removed") in [(n, a[1]) for n, a in house.facts.told if n == "held"]
+
+
+@pytest.mark.P8
+async def test_an_outage_costs_a_few_attempts_not_one_for_every_mail(house: House) -> None:
+    house.carrier.answer = lambda _: Broken(Stage.NOT_SENT, "connection refused")
+    house.carrier.let_through()
+    await house.accept("app", 200)
+    house.start()
+    await house.carrier.called(3)
+    left = await house.drained()
+    assert sum(left.values()) == 200
+    assert len(house.carrier.calls) <= LANES
+    # The others keep their place: nothing was rescheduled in bulk.
+    assert left[State.READY] >= 200 - LANES
+
+
+async def test_a_deferred_mail_is_tried_again_when_it_is_due(house: House) -> None:
+    answers: Iterator[Answer] = iter([Broken(Stage.NOT_SENT, "refused"), Accepted("0102-ok")])
+    house.carrier.answer = lambda _: next(answers)
+    house.carrier.let_through()
+    house.start()
+    await house.accept("app")
+    await house.carrier.called(1)
+    house.clock.advance(timedelta(seconds=31))
+    house.scheduler.notice(SenderName("app"))
+    await house.carrier.called(2)
+    assert await house.drained() == {}
+
+
+@pytest.mark.P3
+async def test_draining_during_a_claim_gives_back_what_it_brings(house: House) -> None:
+    """An orderly stop opens no window for duplicates: nothing claimed is left marked."""
+    await house.accept("app", 10)
+    for _ in range(3):
+        house.start()
+        # One turn of the loop: the scheduler is asking the queue.
+        await asyncio.sleep(0)
+        house.carrier.let_through()
+        await house.scheduler.drain()
+        assert house.scheduler.in_flight == 0
+        left = await house.counts()
+        assert set(left) <= {State.READY}
+        assert sum(left.values()) + len(house.carrier.calls) == 10
+        house.scheduler._draining = False
+        house.gate._closed = False
