@@ -1,0 +1,275 @@
+"""What happened to mail: one method per fact, each a log line and its counts.
+
+Event names and fields are a public interface. Content, passwords and what a client typed beyond
+addresses never get here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from relay.mail.address import Address
+from relay.mail.entry import Settled
+from relay.mail.envelope import AccountName, Mail, QueueId, SenderName
+from relay.mail.feedback import FeedbackEvent, FeedbackKind, Suppression
+from relay.mail.outcome import Ambiguous, Deferred, Failed, Outcome, Relayed
+from relay.mail.reply import Refusal
+from relay.observe.logs import Logger
+from relay.observe.metrics import Metrics
+from relay.ports import SendQuota
+
+_FEEDBACK_EVENTS: Final = {kind: f"feedback.{kind.value}" for kind in FeedbackKind}
+
+# What the daemon says of itself that an operator should look at.
+_ALARMING: Final = frozenset({"configuration_warning", "credentials_missing", "reload_refused"})
+
+
+class MailLog:
+    """The Facts of relay.facts, told to a logger and counted."""
+
+    def __init__(self, logger: Logger, metrics: Metrics) -> None:
+        self.logger = logger
+        self._metrics = metrics
+        metrics.feedback_at.set(time.time())
+
+    def session_opened(self, session_id: str, listener: str, peer: str) -> None:
+        """A client connected."""
+        self._metrics.connections[listener].inc()
+        self._metrics.sessions[listener].inc()
+        self.logger.debug("session.opened", session_id=session_id, listener=listener, peer=peer)
+
+    def session_closed(self, session_id: str, listener: str) -> None:
+        """A session ended, however it ended."""
+        self._metrics.sessions[listener].dec()
+        self.logger.debug("session.closed", session_id=session_id)
+
+    def authenticated(self, session_id: str, mechanism: str, sender: SenderName) -> None:
+        """An AUTH exchange succeeded."""
+        self._metrics.auth_attempts[mechanism].inc()
+        self.logger.debug(
+            "auth.succeeded", session_id=session_id, mechanism=mechanism, sender=sender
+        )
+
+    def auth_failed(self, session_id: str, mechanism: str, reason: str) -> None:
+        """An AUTH exchange failed."""
+        self._metrics.auth_attempts[mechanism].inc()
+        self._metrics.auth_failures[mechanism, reason].inc()
+        self.logger.warning(
+            "auth.failed", session_id=session_id, mechanism=mechanism, reason=reason
+        )
+
+    def refused(
+        self,
+        session_id: str,
+        phase: str,
+        refusal: Refusal,
+        sender: SenderName | None,
+        recipient: Address | None = None,
+    ) -> None:
+        """A command of a transaction was refused."""
+        self._metrics.refusals[phase, refusal.reason].inc()
+        if refusal.reason == "suppressed":
+            self._metrics.suppression_hits["refused"].inc()
+        self.logger.info(
+            "mail.refused",
+            session_id=session_id,
+            phase=phase,
+            reason=refusal.reason,
+            reply=str(refusal.reply),
+            sender=sender or "",
+            recipient="" if recipient is None else str(recipient),
+        )
+
+    def accepted(self, session_id: str, listener: str, mail: Mail, seconds: float) -> None:
+        """A mail was answered 250: it is durable."""
+        metrics, recipients = self._metrics, mail.envelope.recipients
+        metrics.accepted[listener].inc()
+        metrics.recipients[listener].inc(len(recipients))
+        metrics.message_size.observe(mail.size)
+        reverse_path = mail.envelope.reverse_path
+        self.logger.info(
+            "mail.queued",
+            queue_id=mail.queue_id,
+            session_id=session_id,
+            listener=listener,
+            sender=mail.sender,
+            reverse_path="" if reverse_path is None else str(reverse_path),
+            recipients=[str(recipient) for recipient in recipients],
+            size=mail.size,
+            seconds=round(seconds, 4),
+        )
+
+    def dropped(self, queue_id: QueueId, sender: SenderName, recipient: Address) -> None:
+        """A suppressed recipient was dropped by the sender's policy."""
+        self._metrics.suppression_hits["dropped"].inc()
+        self.logger.info("mail.dropped", queue_id=queue_id, sender=sender, recipient=str(recipient))
+
+    def fault(self, where: str, error: BaseException, session_id: str = "") -> None:
+        """One of our own faults, with its traceback."""
+        self._metrics.faults.inc()
+        self.logger.error("fault", where=where, session_id=session_id, exc_info=error)
+
+    def attempted(
+        self,
+        account: AccountName,
+        mail: Mail,
+        recipients: Sequence[Address],
+        outcome: Outcome,
+        seconds: float,
+    ) -> None:
+        """One call to SES ended."""
+        metrics = self._metrics
+        metrics.requests[account, "send"].inc()
+        metrics.request_seconds[account].observe(seconds)
+        if isinstance(outcome, Relayed):
+            return
+        metrics.request_failures[account, "send", outcome.reason].inc()
+        if isinstance(outcome, Ambiguous):
+            metrics.ambiguous[account].inc()
+            self.logger.warning(
+                "mail.ambiguous",
+                queue_id=mail.queue_id,
+                account=account,
+                recipients=len(recipients),
+                reply=str(outcome.reply),
+                # Fixed words: this is what an operator greps for.
+                words="message may be sent more than once",
+            )
+
+    def settled(
+        self, account: AccountName, mail: Mail, recipient: Address, settled: Settled, now: datetime
+    ) -> None:
+        """One recipient's outcome was recorded."""
+        outcome, metrics = settled.outcome, self._metrics
+        due_at = "" if settled.due_at is None else settled.due_at.isoformat(timespec="seconds")
+        if isinstance(outcome, Relayed):
+            metrics.relayed[account].inc()
+            self.logger.info(
+                "mail.relayed",
+                queue_id=mail.queue_id,
+                sender=mail.sender,
+                recipient=str(recipient),
+                account=account,
+                ses_message_id=outcome.ses_message_id,
+                seconds=round((now - mail.arrived_at).total_seconds(), 3),
+            )
+            return
+        words = {
+            "queue_id": mail.queue_id,
+            "sender": mail.sender,
+            "recipient": str(recipient),
+            "account": account,
+            "reason": outcome.reason,
+            "reply": str(outcome.reply),
+        }
+        match outcome:
+            case Failed():
+                metrics.failed[account, outcome.reason].inc()
+                if outcome.reason == "suppressed":
+                    metrics.suppression_hits["failed"].inc()
+                self.logger.warning("mail.failed", **words)
+            case Deferred():
+                metrics.deferred[account, outcome.reason].inc()
+                self.logger.info("mail.deferred", due_at=due_at, **words)
+            case Ambiguous():
+                metrics.deferred[account, outcome.reason].inc()
+                self.logger.info("mail.deferred", due_at=due_at, ambiguous=True, **words)
+
+    def held(self, mail: Mail, reason: str) -> None:
+        """An entry was held."""
+        self.logger.warning("mail.held", queue_id=mail.queue_id, sender=mail.sender, reason=reason)
+
+    def damaged(self, mail: Mail, complaint: str) -> None:
+        """An entry was set aside as corrupt."""
+        self.logger.error(
+            "spool.corrupt", queue_id=mail.queue_id, sender=mail.sender, complaint=complaint
+        )
+
+    def breaker(self, account: AccountName, *, opened: bool, reason: str) -> None:
+        """An account's breaker opened or closed."""
+        self._metrics.breaker_open[account].set(opened)
+        if opened:
+            self.logger.error("account.suspended", account=account, reason=reason)
+        else:
+            self.logger.info("account.resumed", account=account)
+
+    def quota_read(self, account: AccountName, quota: SendQuota | None, complaint: str) -> None:
+        """The account's quota was read, or could not be."""
+        metrics = self._metrics
+        metrics.requests[account, "account"].inc()
+        if quota is None:
+            metrics.request_failures[account, "account", "other"].inc()
+            self.logger.warning("account.quota_unread", account=account, complaint=complaint)
+            return
+        metrics.quota_rate[account].set(quota.rate)
+        metrics.quota_daily[account].set(quota.daily)
+        metrics.quota_used[account].set(quota.used)
+        self.logger.debug(
+            "account.quota", account=account, rate=quota.rate, daily=quota.daily, used=quota.used
+        )
+
+    def spool_recovered(self, entries: int, ambiguous: int, strays: int, corrupt: int) -> None:
+        """The spool was opened and what a crash left behind was put in order."""
+        tell = self.logger.warning if ambiguous or corrupt else self.logger.info
+        tell("spool.opened", entries=entries, ambiguous=ambiguous, strays=strays, corrupt=corrupt)
+
+    def spool_committed(self, batch: int, seconds: float) -> None:
+        """A group of operations was made durable together."""
+        self._metrics.commit_operations.inc(batch)
+        self._metrics.commit_seconds.observe(seconds)
+
+    def spool_failed(self, error: BaseException) -> None:
+        """A commit failed."""
+        self._metrics.commit_failures.inc()
+        self.logger.error("spool.failed", complaint=f"{type(error).__name__}: {error}")
+
+    def feedback(self, event: FeedbackEvent, *, duplicate: bool) -> None:
+        """A verified event was taken in, or was known already."""
+        metrics = self._metrics
+        if duplicate:
+            metrics.feedback_refused["duplicate"].inc()
+            return
+        metrics.feedback_events[event.kind.value].inc()
+        metrics.feedback_at.set(time.time())
+        if event.kind is FeedbackKind.BOUNCE:
+            kind = event.kind_detail.partition("/")[0].lower()
+            known = kind if kind in ("permanent", "transient") else "undetermined"
+            metrics.bounces[known].inc(len(event.recipients))
+        elif event.kind is FeedbackKind.COMPLAINT:
+            metrics.complaints.inc(len(event.recipients))
+        for recipient in event.recipients:
+            self.logger.info(
+                _FEEDBACK_EVENTS[event.kind],
+                queue_id=event.queue_id,
+                ses_message_id=event.ses_message_id,
+                recipient=recipient.address,
+                detail=event.kind_detail,
+                diagnostic=recipient.diagnostic,
+            )
+
+    def feedback_refused(self, reason: str, complaint: str) -> None:
+        """A feedback request was refused or discarded."""
+        self._metrics.feedback_refused[reason].inc()
+        self.logger.warning("feedback.refused", reason=reason, complaint=complaint)
+
+    def suppressed(self, suppression: Suppression, *, actor: str) -> None:
+        """An address was put on the suppression list."""
+        self.logger.info(
+            "suppression.added",
+            recipient=suppression.address,
+            reason=suppression.reason.value,
+            detail=suppression.detail,
+            actor=actor,
+        )
+
+    def unsuppressed(self, address: str, *, actor: str, reason: str) -> None:
+        """An address was taken off the suppression list."""
+        self.logger.info("suppression.removed", recipient=address, actor=actor, reason=reason)
+
+    def service(self, event: str, **words: str | float) -> None:
+        """Something about the daemon itself."""
+        tell = self.logger.warning if event in _ALARMING else self.logger.info
+        tell(f"relay.{event}", **words)

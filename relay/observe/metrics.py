@@ -1,0 +1,291 @@
+"""Every metric of the daemon. Label sets are closed and born at zero; no peer picks a label.
+
+Names and units follow the Prometheus naming practices. Does not know when a fact happens:
+relay.observe.maillog counts.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable
+from typing import Final, Generic, TypeVar, cast
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.process_collector import ProcessCollector
+
+from relay import __version__
+from relay.mail.entry import State
+from relay.mail.feedback import FeedbackKind, SuppressionReason
+from relay.policy.admission import DATA_REASONS, MAIL_REASONS, RCPT_REASONS
+from relay.policy.verdict import REASONS_DEFERRED, REASONS_FAILED
+
+_M = TypeVar("_M", bound=Counter | Gauge | Histogram)
+
+AUTH_REASONS: Final = ("credentials", "tls_required", "busy", "aborted")
+FEEDBACK_REFUSALS: Final = (
+    "signature",
+    "topic",
+    "duplicate",
+    "malformed",
+    "too_large",
+    "certificate",
+    "store",
+)
+READINESS_CHECKS: Final = ("spool", "listeners", "draining")
+BOUNCE_CLASSES: Final = ("permanent", "transient", "undetermined")
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+_COMMIT_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+_REQUEST_SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0)
+_SIZES: Final = (1e3, 1e4, 1e5, 1e6, 5e6, 1e7, 2.5e7, 4e7)
+
+
+class Children(dict[tuple[str, ...] | str, _M], Generic[_M]):
+    """The children of a metric, bound once: looking one up by its labels costs a dict access."""
+
+    def __init__(self, metric: _M) -> None:
+        super().__init__()
+        self._metric = metric
+
+    def __missing__(self, labels: tuple[str, ...] | str) -> _M:
+        values = (labels,) if isinstance(labels, str) else labels
+        child = cast("_M", self._metric.labels(*values))
+        self[labels] = child
+        return child
+
+    def born(self, label_sets: Iterable[tuple[str, ...] | str]) -> None:
+        """Create children at zero, so that `rate()` sees the very first event."""
+        for labels in label_sets:
+            self[labels]
+
+
+class Metrics:
+    """The registry and its metrics."""
+
+    def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._build_info()
+
+        self.readiness = self._gauges(
+            "relay_readiness_check", "1 when the check passes, 0 when it fails.", "check"
+        )
+        self.readiness.born(READINESS_CHECKS)
+        self.reload_successful = self._gauge(
+            "relay_config_last_reload_successful",
+            "1 when the last attempt to load the configuration succeeded, 0 when the previous one "
+            "is still in force.",
+        )
+        self.reload_at = self._gauge(
+            "relay_config_last_reload_success_timestamp_seconds",
+            "Unix time of the last successful load of the configuration.",
+        )
+        self._smtp()
+        self._spool()
+        self._ses()
+        self._feedback()
+
+    def exposition(self) -> bytes:
+        """Return all metrics in the Prometheus text format."""
+        return generate_latest(self.registry)
+
+    def know_listeners(self, names: Iterable[str]) -> None:
+        """Create the children of these listeners."""
+        known = tuple(names)
+        for children in (self.connections, self.sessions, self.accepted, self.recipients):
+            children.born(known)
+
+    def know_accounts(self, names: Iterable[str]) -> None:
+        """Create the children of these accounts."""
+        for name in names:
+            self.relayed.born([name])
+            self.deferred.born((name, reason) for reason in REASONS_DEFERRED)
+            self.failed.born((name, reason) for reason in REASONS_FAILED)
+            self.requests.born([(name, "send"), (name, "account")])
+            self.request_failures.born(
+                (name, "send", error) for error in (*REASONS_DEFERRED, *REASONS_FAILED)
+            )
+            self.request_failures.born([(name, "account", "other")])
+            self.request_seconds.born([name])
+            self.ambiguous.born([name])
+            self.breaker_open.born([name])
+
+    def _build_info(self) -> None:
+        info = self._gauges(
+            "relay_build_info",
+            "Constant 1, labelled with the version of the daemon and of Python.",
+            "version",
+            "python_version",
+        )
+        info[__version__, platform.python_version()].set(1)
+
+    def _smtp(self) -> None:
+        self.connections = self._counters(
+            "relay_smtp_connections_total", "SMTP connections accepted.", "listener"
+        )
+        self.sessions = self._gauges("relay_smtp_sessions", "SMTP sessions open now.", "listener")
+        self.auth_attempts = self._counters(
+            "relay_smtp_auth_attempts_total", "SMTP AUTH exchanges begun.", "mechanism"
+        )
+        self.auth_attempts.born(("plain", "login"))
+        self.auth_failures = self._counters(
+            "relay_smtp_auth_failures_total",
+            "SMTP AUTH exchanges that did not authenticate anyone.",
+            "mechanism",
+            "reason",
+        )
+        self.auth_failures.born((m, r) for m in ("plain", "login") for r in AUTH_REASONS)
+        self.refusals = self._counters(
+            "relay_smtp_refusals_total",
+            "4xx and 5xx replies given to MAIL, RCPT and DATA.",
+            "phase",
+            "reason",
+        )
+        self.refusals.born(("mail", reason) for reason in MAIL_REASONS)
+        self.refusals.born(("rcpt", reason) for reason in RCPT_REASONS)
+        self.refusals.born(("data", reason) for reason in DATA_REASONS)
+        self.accepted = self._counters(
+            "relay_messages_accepted_total",
+            "Messages answered with 250 after they were durable in the spool.",
+            "listener",
+        )
+        self.recipients = self._counters(
+            "relay_recipients_accepted_total", "Recipients of accepted messages.", "listener"
+        )
+        self.message_size = Histogram(
+            "relay_message_size_bytes",
+            "Size of accepted messages as spooled.",
+            buckets=_SIZES,
+            registry=self.registry,
+        )
+        self.faults = self._counter(
+            "relay_internal_faults_total", "Faults of our own, each logged with its traceback."
+        )
+
+    def _spool(self) -> None:
+        self.commit_seconds = Histogram(
+            "relay_spool_commit_duration_seconds",
+            "Time to make a group of operations durable.",
+            buckets=_COMMIT_SECONDS,
+            registry=self.registry,
+        )
+        self.commit_operations = self._counter(
+            "relay_spool_operations_total", "Operations made durable; many share one commit."
+        )
+        self.commit_failures = self._counter(
+            "relay_spool_commit_failures_total", "Commits the spool could not make durable."
+        )
+        self.queue = self._gauges("relay_queue_messages", "Messages in the spool.", "state")
+        self.queue.born(state.value for state in State)
+
+    def _ses(self) -> None:
+        self.relayed = self._counters(
+            "relay_recipients_relayed_total",
+            "Recipients for whom SES accepted the message; not delivered yet.",
+            "account",
+        )
+        self.deferred = self._counters(
+            "relay_recipients_deferred_total",
+            "Recipient attempts that will be tried again.",
+            "account",
+            "reason",
+        )
+        self.failed = self._counters(
+            "relay_recipients_failed_total", "Recipients given up.", "account", "reason"
+        )
+        self.requests = self._counters(
+            "relay_ses_requests_total", "Requests to SES.", "account", "operation"
+        )
+        self.request_failures = self._counters(
+            "relay_ses_request_failures_total",
+            "Requests to SES that did not succeed.",
+            "account",
+            "operation",
+            "error",
+        )
+        self.request_seconds = Children(
+            Histogram(
+                "relay_ses_request_duration_seconds",
+                "Time a send request to SES took.",
+                ["account"],
+                buckets=_REQUEST_SECONDS,
+                registry=self.registry,
+            )
+        )
+        self.ambiguous = self._counters(
+            "relay_ses_ambiguous_sends_total",
+            "Send requests whose answer was lost; each may become a duplicate.",
+            "account",
+        )
+        self.breaker_open = self._gauges(
+            "relay_ses_breaker_open",
+            "1 while sending to the account is suspended after repeated failures.",
+            "account",
+        )
+        self.quota_rate = self._gauges(
+            "relay_ses_quota_rate_recipients_per_second",
+            "Maximum send rate granted to the account.",
+            "account",
+        )
+        self.quota_daily = self._gauges(
+            "relay_ses_quota_daily_recipients",
+            "Recipients the account may send to in a rolling 24 hours; +Inf when unlimited.",
+            "account",
+        )
+        self.quota_used = self._gauges(
+            "relay_ses_quota_daily_used_recipients",
+            "Recipients counted by SES in the last 24 hours.",
+            "account",
+        )
+
+    def _feedback(self) -> None:
+        self.feedback_events = self._counters(
+            "relay_feedback_events_total", "Verified feedback events by SES event name.", "event"
+        )
+        self.feedback_events.born(kind.value for kind in FeedbackKind)
+        self.bounces = self._counters(
+            "relay_feedback_bounces_total",
+            "Recipients reported as bounced, by SES bounce type.",
+            "bounce_class",
+        )
+        self.bounces.born(BOUNCE_CLASSES)
+        self.complaints = self._counter(
+            "relay_feedback_complaints_total", "Recipients reported as complaining."
+        )
+        self.feedback_refused = self._counters(
+            "relay_feedback_refused_total", "Feedback requests refused or discarded.", "reason"
+        )
+        self.feedback_refused.born(FEEDBACK_REFUSALS)
+        self.feedback_at = self._gauge(
+            "relay_feedback_last_event_timestamp_seconds",
+            "Unix time the last verified feedback event was taken in; start time until the first.",
+        )
+        self.suppressed = self._gauges(
+            "relay_suppressed_addresses", "Addresses on the suppression list.", "origin"
+        )
+        self.suppressed.born(reason.value for reason in SuppressionReason)
+        self.suppression_hits = self._counters(
+            "relay_suppression_hits_total", "Recipients matched by the suppression list.", "action"
+        )
+        self.suppression_hits.born(("refused", "dropped", "failed"))
+
+    def _counter(self, name: str, words: str) -> Counter:
+        return Counter(name, words, registry=self.registry)
+
+    def _gauge(self, name: str, words: str) -> Gauge:
+        return Gauge(name, words, registry=self.registry)
+
+    def _counters(self, name: str, words: str, *labels: str) -> Children[Counter]:
+        return Children(Counter(name, words, labels, registry=self.registry))
+
+    def _gauges(self, name: str, words: str, *labels: str) -> Children[Gauge]:
+        return Children(Gauge(name, words, labels, registry=self.registry))

@@ -1,0 +1,1 @@
+"""HTTP: metrics and health for machines, the admin API for the CLI, the webhook for SNS."""

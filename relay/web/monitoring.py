@@ -1,0 +1,34 @@
+"""What machines ask: metrics, is it alive, is it ready. Read only; safe to expose to a scraper."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from aiohttp import web
+
+Checks = Callable[[], Mapping[str, bool]]
+"""Reads the readiness checks: name -> passes."""
+
+
+def monitoring(
+    exposition: Callable[[], Awaitable[bytes]], content_type: str, checks: Checks
+) -> web.Application:
+    """Return the application behind `http.metrics`."""
+
+    async def metrics(_request: web.Request) -> web.Response:
+        return web.Response(body=await exposition(), headers={"Content-Type": content_type})
+
+    async def healthz(_request: web.Request) -> web.Response:
+        # Answering proves that the loop turns; SES has no say in whether we are alive.
+        return web.Response(text="ok\n")
+
+    async def readyz(_request: web.Request) -> web.Response:
+        results = checks()
+        lines = [f"{'ok' if passes else 'FAILED'} {name}\n" for name, passes in results.items()]
+        return web.Response(text="".join(lines), status=200 if all(results.values()) else 503)
+
+    app = web.Application()
+    app.router.add_get("/metrics", metrics)
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    return app

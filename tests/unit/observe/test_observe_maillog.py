@@ -1,0 +1,259 @@
+"""Each fact is one line with its names, and its counts; nothing else gets a label."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import json
+import logging
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from relay.facts import Facts
+from relay.mail.entry import Settled
+from relay.mail.envelope import AccountName, SenderName
+from relay.mail.feedback import (
+    FeedbackEvent,
+    FeedbackKind,
+    FeedbackRecipient,
+    Suppression,
+    SuppressionReason,
+)
+from relay.mail.outcome import Ambiguous, Blame, Deferred, Failed, Relayed
+from relay.mail.reply import Refusal, Reply
+from relay.observe.logs import LogFormat, make_logger
+from relay.observe.maillog import MailLog
+from relay.observe.metrics import Metrics
+from relay.ports import SendQuota
+from tests.builders import ARRIVED, a_mail, an_address
+
+MAIN = AccountName("main")
+NOW = ARRIVED + timedelta(seconds=2)
+
+
+class Log:
+    """A mail log that writes JSON into memory."""
+
+    def __init__(self, level: str = "debug") -> None:
+        raw = io.BytesIO()
+        self.stream = io.TextIOWrapper(raw, write_through=True)
+        self._raw = raw
+        self.metrics = Metrics()
+        self.metrics.know_accounts([MAIN])
+        self.metrics.know_listeners(["legacy"])
+        self.facts: Facts = MailLog(make_logger(level, LogFormat.JSON, self.stream), self.metrics)
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self._raw.getvalue().splitlines()]
+
+    def value(self, sample: str) -> float:
+        """Return the value of one sample, written as it is exposed."""
+        text = self.metrics.exposition().decode()
+        match = re.search(rf"^{re.escape(sample)} (\S+)$", text, re.MULTILINE)
+        assert match, f"{sample} is not exposed"
+        return float(match[1])
+
+    def children(self) -> set[str]:
+        text = self.metrics.exposition().decode()
+        return {line.rpartition(" ")[0] for line in text.splitlines() if not line.startswith("#")}
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+def test_the_mail_log_tells_every_fact_of_the_port() -> None:
+    facts = [name for name in vars(Facts) if not name.startswith("_")]
+    assert len(facts) > 20
+    for name in facts:
+        port, adapter = getattr(Facts, name), getattr(MailLog, name)
+        assert inspect.signature(adapter) == inspect.signature(port), name
+
+
+def test_an_accepted_mail_is_one_line_and_counted(log: Log) -> None:
+    mail = a_mail("jane@example.net", "joe@example.net", size=1234)
+    log.facts.accepted("s1", "legacy", mail, 0.00123)
+    (line,) = log.lines()
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {
+        "event": "mail.queued",
+        "level": "info",
+        "queue_id": mail.queue_id,
+        "session_id": "s1",
+        "listener": "legacy",
+        "sender": "billing",
+        "reverse_path": "billing@example.com",
+        "recipients": ["jane@example.net", "joe@example.net"],
+        "size": 1234,
+        "seconds": 0.0012,
+    }
+    assert log.value('relay_messages_accepted_total{listener="legacy"}') == 1
+    assert log.value('relay_recipients_accepted_total{listener="legacy"}') == 2
+    assert log.value("relay_message_size_bytes_count") == 1
+
+
+REPLY = Reply(451, "4.4.1", "SES: connection refused")
+
+
+@pytest.mark.P4
+@pytest.mark.parametrize(
+    ("outcome", "event", "sample"),
+    [
+        (Relayed("0102-ok"), "mail.relayed", 'relay_recipients_relayed_total{account="main"}'),
+        (Deferred(REPLY, "connection", Blame.SERVICE), "mail.deferred", 'relay_recipients_deferred_total{account="main",reason="connection"}'),
+        (Failed(Reply(554, "5.6.0", "no"), "rejected", Blame.MESSAGE), "mail.failed", 'relay_recipients_failed_total{account="main",reason="rejected"}'),
+        (Ambiguous(REPLY, "timeout"), "mail.deferred", 'relay_recipients_deferred_total{account="main",reason="timeout"}'),
+    ],
+)  # fmt: skip
+def test_each_outcome_has_its_own_word(
+    log: Log, outcome: Relayed | Deferred | Failed | Ambiguous, event: str, sample: str
+) -> None:
+    log.facts.settled(MAIN, a_mail(), an_address(), Settled(outcome, None), NOW)
+    (line,) = log.lines()
+    assert line["event"] == event
+    assert line["queue_id"]
+    assert line["recipient"] == "jane@example.net"
+    assert log.value(sample) == 1
+    assert "delivered" not in json.dumps(line)
+
+
+@pytest.mark.P3
+def test_an_ambiguous_call_is_told_in_the_words_operators_grep_for(log: Log) -> None:
+    log.facts.attempted(MAIN, a_mail(), [an_address()], Ambiguous(REPLY, "timeout"), 60.0)
+    (line,) = log.lines()
+    assert line["words"] == "message may be sent more than once"
+    assert line["level"] == "warning"
+    assert log.value('relay_ses_ambiguous_sends_total{account="main"}') == 1
+
+
+def test_calls_to_ses_are_timed_and_their_failures_counted(log: Log) -> None:
+    log.facts.attempted(MAIN, a_mail(), [an_address()], Relayed("x"), 0.04)
+    throttled = Deferred(REPLY, "throttled", Blame.SERVICE)
+    log.facts.attempted(MAIN, a_mail(), [an_address()], throttled, 0.04)
+    failures = 'relay_ses_request_failures_total{account="main",error="throttled",operation="send"}'
+    assert log.value('relay_ses_requests_total{account="main",operation="send"}') == 2
+    assert log.value(failures) == 1
+    assert log.value('relay_ses_request_duration_seconds_count{account="main"}') == 2
+
+
+def test_a_refusal_names_its_phase_and_reason(log: Log) -> None:
+    refusal = Refusal(Reply(550, "5.1.1", "Suppressed since 2026-01-01"), "suppressed")
+    log.facts.refused("s1", "rcpt", refusal, SenderName("billing"), an_address())
+    (line,) = log.lines()
+    assert (line["phase"], line["reason"]) == ("rcpt", "suppressed")
+    assert log.value('relay_smtp_refusals_total{phase="rcpt",reason="suppressed"}') == 1
+    assert log.value('relay_suppression_hits_total{action="refused"}') == 1
+
+
+def test_feedback_is_told_per_recipient_and_a_duplicate_only_counted(log: Log) -> None:
+    recipients = (
+        FeedbackRecipient("a@x.example", "5.1.1", "550 no"),
+        FeedbackRecipient("b@x.example"),
+    )
+    event = FeedbackEvent(
+        FeedbackKind.BOUNCE, "m1", NOW, recipients, kind_detail="Permanent/General", queue_id="Q"
+    )
+    log.facts.feedback(event, duplicate=False)
+    log.facts.feedback(event, duplicate=True)
+    assert [line["recipient"] for line in log.lines()] == ["a@x.example", "b@x.example"]
+    assert {line["event"] for line in log.lines()} == {"feedback.bounce"}
+    assert log.value('relay_feedback_events_total{event="bounce"}') == 1
+    assert log.value('relay_feedback_bounces_total{bounce_class="permanent"}') == 2
+    assert log.value('relay_feedback_refused_total{reason="duplicate"}') == 1
+
+
+def test_a_bounce_class_ses_invents_does_not_become_a_label(log: Log) -> None:
+    event = FeedbackEvent(
+        FeedbackKind.BOUNCE,
+        "m1",
+        NOW,
+        (FeedbackRecipient("a@x.example"),),
+        kind_detail="Cosmic/Ray",
+    )
+    log.facts.feedback(event, duplicate=False)
+    assert log.value('relay_feedback_bounces_total{bounce_class="undetermined"}') == 1
+
+
+def test_the_account_is_told_of(log: Log) -> None:
+    log.facts.breaker(MAIN, opened=True, reason="connection")
+    assert log.value('relay_ses_breaker_open{account="main"}') == 1
+    log.facts.breaker(MAIN, opened=False, reason="")
+    assert log.value('relay_ses_breaker_open{account="main"}') == 0
+    log.facts.quota_read(MAIN, SendQuota(14, float("inf"), 3), "")
+    assert log.value('relay_ses_quota_daily_recipients{account="main"}') == float("inf")
+    log.facts.quota_read(MAIN, None, "AccessDenied")
+    assert log.lines()[-1]["complaint"] == "AccessDenied"
+
+
+def test_a_fault_is_told_with_its_traceback(log: Log) -> None:
+    try:
+        raise ZeroDivisionError("oops")
+    except ZeroDivisionError as error:
+        log.facts.fault("session", error, "s1")
+    (line,) = log.lines()
+    assert "ZeroDivisionError: oops" in line["exception"]
+    assert "test_a_fault_is_told" in line["exception"]
+    assert log.value("relay_internal_faults_total") == 1
+
+
+def test_no_fact_makes_a_label_that_was_not_born_at_start(log: Log) -> None:
+    before = log.children()
+    test_facts = log.facts
+    test_facts.session_opened("s", "legacy", "192.0.2.1")
+    test_facts.session_closed("s", "legacy")
+    test_facts.authenticated("s", "plain", SenderName("billing"))
+    test_facts.auth_failed("s", "login", "credentials")
+    test_facts.accepted("s", "legacy", a_mail(), 0.1)
+    test_facts.attempted(MAIN, a_mail(), [an_address()], Relayed("x"), 0.1)
+    for reason in ("throttled", "quota", "credentials", "other"):
+        deferred = Deferred(REPLY, reason, Blame.SERVICE)
+        test_facts.attempted(MAIN, a_mail(), [an_address()], deferred, 0.1)
+        test_facts.settled(MAIN, a_mail(), an_address(), Settled(deferred, NOW), NOW)
+    test_facts.feedback_refused("signature", "x")
+    test_facts.suppressed(
+        Suppression("a@x.example", SuppressionReason.MANUAL, "x", datetime.now(UTC)), actor="root"
+    )
+    test_facts.spool_committed(7, 0.001)
+    test_facts.spool_failed(OSError("disk"))
+    test_facts.spool_recovered(1, 0, 0, 0)
+    test_facts.quota_read(MAIN, SendQuota(1, 1, 1), "")
+    test_facts.service("started", version="x")
+    after = {child for child in log.children() if "quota" not in child}
+    assert after <= before | {c for c in log.children() if "quota" in c}
+
+
+def test_below_its_level_nothing_is_written() -> None:
+    log = Log("info")
+    log.facts.session_opened("s", "legacy", "192.0.2.1")
+    assert log.lines() == []
+
+
+def test_what_libraries_warn_of_comes_in_the_same_log(log: Log) -> None:
+    logging.getLogger("botocore.hooks").warning("could not %s", "load")
+    (line,) = log.lines()
+    assert (line["event"], line["library"], line["words"]) == (
+        "library.warning",
+        "botocore.hooks",
+        "could not load",
+    )
+
+
+def test_people_get_columns_and_the_demo_its_own_lines() -> None:
+    stream = io.StringIO()
+    make_logger("info", LogFormat.CONSOLE, stream).info("mail.queued", queue_id="Q")
+    assert "mail.queued" in stream.getvalue()
+    assert "queue_id=Q" in stream.getvalue()
+    stream = io.StringIO()
+    logger = make_logger(
+        "info",
+        LogFormat.JSON,
+        stream,
+        render=lambda e: f"<{e['event']}>" if e["event"] == "a" else "",
+    )
+    logger.info("a")
+    logger.info("b")
+    assert stream.getvalue() == "<a>\n"

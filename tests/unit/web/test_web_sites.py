@@ -1,0 +1,254 @@
+"""The HTTP side: sockets with the right owner and mode, and answers that say what is wrong."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import socket
+import stat
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from relay.mail.entry import LedgerLine, QueuedMail, QueuedRecipient, State
+from relay.mail.envelope import QueueId, SenderName
+from relay.mail.feedback import Suppression
+from relay.web.admin import Desk, admin
+from relay.web.monitoring import monitoring
+from relay.web.site import Site
+from relay.web.webhook import webhook
+from tests.builders import ARRIVED, a_mail, an_address
+from tests.fakes import FrozenClock, RecordingFacts
+
+QUEUE_ID = "06H04YCY58GVCD1MB7KG"
+
+
+class OneEntry:
+    """A queue with one entry."""
+
+    def __init__(self) -> None:
+        recipient = QueuedRecipient(an_address(), State.SCHEDULED, 2, "throttled")
+        self.entry = QueuedMail(a_mail(), State.SCHEDULED, ARRIVED, "throttled", (recipient,))
+
+    async def counts(self) -> Mapping[State, int]:
+        return dict.fromkeys(State, 0)
+
+    async def list_entries(self, after: str, limit: int) -> Sequence[QueuedMail]:
+        assert limit <= 1000
+        return [self.entry] if after < QUEUE_ID else []
+
+    async def show(self, queue_id: QueueId) -> QueuedMail | None:
+        return self.entry if queue_id == QUEUE_ID else None
+
+    async def retry(self, queue_id: QueueId, *, now: datetime) -> State | None:
+        return State.READY if queue_id == QUEUE_ID else None
+
+
+class OneSuppressed:
+    """A record that remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Suppression] = {}
+        self.actors: list[str] = []
+
+    async def suppress(self, suppression: Suppression, *, actor: str) -> None:
+        self.found[suppression.address] = suppression
+        self.actors.append(actor)
+
+    async def unsuppress(self, address: str, *, actor: str, reason: str, now: datetime) -> bool:
+        self.actors.append(actor)
+        return self.found.pop(address, None) is not None
+
+    async def list_suppressed(self, after: str, limit: int) -> Sequence[Suppression]:
+        return list(self.found.values())
+
+    async def trace(self, key: str, limit: int) -> Sequence[LedgerLine]:
+        line = LedgerLine(
+            QueueId(QUEUE_ID),
+            SenderName("billing"),
+            "jane@example.net",
+            ARRIVED,
+            "relayed",
+            "",
+            "m",
+        )
+        return [line] if key in (QUEUE_ID, "m") else []
+
+
+class House:
+    def __init__(self) -> None:
+        self.record = OneSuppressed()
+        self.facts = RecordingFacts()
+        self.roused: list[str] = []
+        self.complaints: tuple[str, ...] = ()
+        self.desk = Desk(
+            queue=OneEntry(),
+            record=self.record,  # type: ignore[arg-type]
+            facts=self.facts,
+            clock=FrozenClock(),
+            reload=self.reload,
+            status=self.status,
+            on_retry=self.roused.append,
+        )
+        self.session: aiohttp.ClientSession
+
+    async def reload(self) -> tuple[str, ...]:
+        return self.complaints
+
+    async def status(self) -> Mapping[str, Any]:
+        return {"version": "x"}
+
+    async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        async with self.session.request(method, f"http://relay/v1{path}", json=body) as answer:
+            text = await answer.text()
+            is_json = answer.content_type == "application/json"
+            return answer.status, json.loads(text) if is_json else text
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    house = House()
+    site = Site(admin(house.desk))
+    path = tmp_path / "run" / "admin.sock"
+    await site.listen_unix(path)
+    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session:
+        house.session = session
+        yield house
+    await site.close()
+    assert not path.exists()
+
+
+async def test_the_admin_socket_is_for_owner_and_group_only(tmp_path: Path) -> None:
+    site = Site(web.Application())
+    path = tmp_path / "admin.sock"
+    await site.listen_unix(path)
+    try:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o660
+    finally:
+        await site.close()
+
+
+async def test_a_dead_daemons_socket_is_replaced_and_a_live_ones_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "admin.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    first, second = Site(web.Application()), Site(web.Application())
+    await first.listen_unix(path)
+    try:
+        with pytest.raises(FileExistsError, match="another daemon"):
+            await second.listen_unix(path)
+        # And the live one goes on answering.
+        connector = aiohttp.UnixConnector(str(path))
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.get("http://relay/") as answer,
+        ):
+            assert answer.status == 404
+    finally:
+        await first.close()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "words"),
+    [
+        ("GET", "/queue/nonsense", 400, "not a queue id"),
+        ("GET", "/queue/00000000000000000000", 404, "no entry of that id"),
+        ("POST", "/queue/00000000000000000000/retry", 404, "no entry of that id"),
+        ("GET", "/queue?limit=x", 400, "limit is not a number"),
+        ("DELETE", "/suppressions/jane@example.net", 400, "a reason is needed"),
+        ("DELETE", "/suppressions/jane@example.net?reason=x", 404, "not on the suppression list"),
+        ("DELETE", "/suppressions/nobody?reason=x", 400, "not a mailbox"),
+        ("PUT", "/suppressions/jane@example.net", 400, "a reason is needed"),
+    ],
+)
+async def test_what_cannot_be_done_is_said(
+    house: House, method: str, path: str, status: int, words: str
+) -> None:
+    code, said = await house.ask(method, path)
+    assert (code, words in said) == (status, True), said
+
+
+async def test_the_queue_is_listed_shown_and_retried(house: House) -> None:
+    code, listed = await house.ask("GET", "/queue?limit=99999")
+    assert code == 200
+    (entry,) = listed["entries"]
+    assert entry["queue_id"] == QUEUE_ID
+    assert entry["recipients"] == [
+        {"address": "jane@example.net", "state": "scheduled", "attempts": 2, "reason": "throttled"}
+    ]
+    assert (await house.ask("GET", f"/queue?after={QUEUE_ID}"))[1] == {"entries": []}
+    assert (await house.ask("GET", f"/queue/{QUEUE_ID.lower()}"))[1] == entry
+    assert (await house.ask("POST", f"/queue/{QUEUE_ID}/retry"))[1]["state"] == "ready"
+    assert house.roused == ["billing"]
+
+
+async def test_suppressing_names_who_did_it(house: House) -> None:
+    code, said = await house.ask("PUT", "/suppressions/Jane@Example.net", {"reason": "asked"})
+    assert (code, said["address"]) == (200, "jane@example.net")
+    assert (await house.ask("GET", "/suppressions"))[1]["suppressions"] == [said]
+    assert (await house.ask("DELETE", "/suppressions/JANE@example.net?reason=x"))[0] == 200
+    assert house.record.actors == [getpass.getuser()] * 2
+
+
+async def test_a_trace_joins_queue_and_ledger(house: House) -> None:
+    _, told = await house.ask("GET", f"/trace/{QUEUE_ID}")
+    assert told["entry"]["state"] == "scheduled"
+    assert [line["fact"] for line in told["lines"]] == ["relayed"]
+    _, told = await house.ask("GET", "/trace/m")
+    assert told["entry"] is None
+    assert told["lines"]
+
+
+async def test_a_refused_reload_brings_its_complaints(house: House) -> None:
+    assert await house.ask("POST", "/reload") == (200, {"complaints": []})
+    house.complaints = ("relay.yaml:1:1: wrong",)
+    assert await house.ask("POST", "/reload") == (422, {"complaints": ["relay.yaml:1:1: wrong"]})
+
+
+async def test_ready_only_when_every_check_passes() -> None:
+    checks = {"spool": True, "listeners": True}
+
+    async def exposition() -> bytes:
+        return b"x 1\n"
+
+    site = Site(monitoring(exposition, "text/plain; version=0.0.4", lambda: checks))
+    port = await site.listen("127.0.0.1", 0)
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
+        async with session.get("/readyz") as answer:
+            assert (answer.status, await answer.text()) == (200, "ok spool\nok listeners\n")
+        checks["spool"] = False
+        async with session.get("/readyz") as answer:
+            assert (answer.status, await answer.text()) == (503, "FAILED spool\nok listeners\n")
+        async with session.get("/healthz") as answer:
+            assert answer.status == 200
+        async with session.get("/metrics") as answer:
+            assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    await site.close()
+
+
+async def test_the_webhook_takes_posts_on_one_path_up_to_its_limit() -> None:
+    bodies: list[int] = []
+
+    async def take_in(body: bytes) -> int:
+        bodies.append(len(body))
+        return 413 if len(body) > 100 else 200
+
+    site = Site(webhook(take_in, 100))
+    port = await site.listen("127.0.0.1", 0)
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
+        for path, body, status in (
+            ("/sns", b"x", 200),
+            ("/sns", b"x" * 200, 413),
+            ("/", b"x", 404),
+        ):
+            async with session.post(path, data=body) as answer:
+                assert answer.status == status
+        async with session.get("/sns") as answer:
+            assert answer.status == 405
+    await site.close()
+    assert bodies == [1, 101]
