@@ -1,0 +1,33 @@
+"""The command line: verbs, their words and their exit codes.
+
+`relay serve` is the daemon and must stay small, so it is dispatched here before the libraries that
+draw help texts and tables are imported.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
+
+CONFIG_PATH: Final = Path("/etc/ses-relay/relay.yaml")
+ADMIN_PATH: Final = Path("/run/ses-relay/admin.sock")
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    match sys.argv[1:]:
+        case ["serve"]:
+            path = CONFIG_PATH
+        case ["serve", "--config" | "-c", name]:
+            path = Path(name)
+        case _:
+            from relay.cli.app import app  # noqa: PLC0415 - typer and rich, 100 ms
+
+            app(prog_name="relay")
+            return
+    # structlog would import it, 5 MiB, for tracebacks in colour that a daemon never draws.
+    sys.modules["rich"] = None  # type: ignore[assignment]
+    from relay.cli.serve import serve  # noqa: PLC0415
+
+    sys.exit(serve(path))

@@ -1,0 +1,184 @@
+"""The verbs and their help. Each does its imports itself, so that `relay --help` is quick."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from relay.cli import ADMIN_PATH, CONFIG_PATH
+
+app = typer.Typer(
+    help="An SMTP server for legacy applications that hands their mail to Amazon SES.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+queue = typer.Typer(help="Mail accepted and not yet relayed.", no_args_is_help=True)
+suppression = typer.Typer(help="Addresses that are not mailed.", no_args_is_help=True)
+secret = typer.Typer(help="Verifiers for the configuration.", no_args_is_help=True)
+app.add_typer(queue, name="queue")
+app.add_typer(suppression, name="suppression")
+app.add_typer(secret, name="secret")
+
+ConfigOption = Annotated[
+    Path, typer.Option("--config", "-c", envvar="RELAY_CONFIG", help="Configuration file.")
+]
+AdminOption = Annotated[
+    Path,
+    typer.Option("--admin", envvar="RELAY_ADMIN", help="Admin socket of the running daemon."),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="One JSON object a line, for scripts; the table may change.")
+]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept for the audit.")]
+
+
+@app.command(epilog="Examples:  relay serve --config /etc/ses-relay/relay.yaml")
+def serve(config: ConfigOption = CONFIG_PATH) -> None:
+    """Run the daemon in the foreground."""
+    from relay.cli.serve import serve as run  # noqa: PLC0415
+
+    raise typer.Exit(run(config))
+
+
+@app.command(epilog="Examples:  relay check --config config/relay.yaml")
+def check(config: ConfigOption = CONFIG_PATH) -> None:
+    """Validate the configuration without starting: every complaint at once, exit 78 if any."""
+    from relay.cli.serve import check as run  # noqa: PLC0415
+
+    raise typer.Exit(run(config))
+
+
+@app.command(epilog="Examples:  relay demo   relay demo --smtp-port 2525")
+def demo(
+    smtp_port: Annotated[int, typer.Option(help="SMTP port on 127.0.0.1; 0 takes any.")] = 2525,
+    data: Annotated[
+        Path | None, typer.Option(help="Keep the spool here instead of a temporary directory.")
+    ] = None,
+) -> None:
+    """Run the relay against a simulated SES on this machine, and tell what happens to each mail."""
+    from relay.cli.demo import demo as run  # noqa: PLC0415
+
+    raise typer.Exit(run(smtp_port, data))
+
+
+@app.command(epilog="Examples:  relay reload")
+def reload(admin: AdminOption = ADMIN_PATH) -> None:
+    """Load the configuration again, all or nothing; fails with the complaints when refused."""
+    from relay.cli import verbs  # noqa: PLC0415
+
+    verbs.reload(admin)
+
+
+@app.command(epilog="Examples:  relay status   relay status --json")
+def status(admin: AdminOption = ADMIN_PATH, *, as_json: JsonOption = False) -> None:
+    """Show listeners, queue and accounts of the running daemon."""
+    from relay.cli import verbs  # noqa: PLC0415
+
+    verbs.status(admin, as_json=as_json)
+
+
+@app.command(epilog="Examples:  relay trace 06H04YCY58GVCD1MB7KG   relay trace jane@example.net")
+def trace(
+    key: Annotated[str, typer.Argument(help="Queue id, SES message id or recipient.")],
+    admin: AdminOption = ADMIN_PATH,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell the life of a mail: attempts, SES's answers, and what SES reported later."""
+    from relay.cli import verbs  # noqa: PLC0415
+
+    verbs.trace(admin, key, as_json=as_json)
+
+
+@app.command(epilog="Examples:  relay version")
+def version() -> None:
+    """Show the version."""
+    from relay import __version__  # noqa: PLC0415
+    from relay.cli.words import show  # noqa: PLC0415
+
+    show(__version__)
+
+
+@queue.command("list", epilog="Examples:  relay queue list   relay queue list --json | jq .state")
+def list_queue(admin: AdminOption = ADMIN_PATH, *, as_json: JsonOption = False) -> None:
+    """List the mail in the spool, oldest first."""
+    from relay.cli import verbs  # noqa: PLC0415
+
+    verbs.list_queue(admin, as_json=as_json)
+
+
+@queue.command("show", epilog="Examples:  relay queue show 06H04YCY58GVCD1MB7KG")
+def show_entry(
+    queue_id: Annotated[str, typer.Argument(help="Queue id.")], admin: AdminOption = ADMIN_PATH
+) -> None:
+    """Show one mail: envelope, state, and each recipient's attempts and reason."""
+    from relay.cli import verbs  # noqa: PLC0415
+
+    verbs.show_entry(admin, queue_id)
+
+
+@queue.command("retry", epilog="Examples:  relay queue retry 06H04YCY58GVCD1MB7KG")
+def retry(
+    queue_ids: Annotated[list[str], typer.Argument(help="Queue ids.")],
+    admin: AdminOption = ADMIN_PATH,
+) -> None:
+    """Make mail due now. An ambiguous one may go out twice: its answer was lost."""
+    from relay.cli import verbs  # noqa: PLC0415
+
+    verbs.retry(admin, queue_ids)
+
+
+@suppression.command("list", epilog="Examples:  relay suppression list --json")
+def list_suppressions(admin: AdminOption = ADMIN_PATH, *, as_json: JsonOption = False) -> None:
+    """List the suppressed addresses."""
+    from relay.cli import verbs  # noqa: PLC0415
+
+    verbs.list_suppressions(admin, as_json=as_json)
+
+
+@suppression.command(
+    "add", epilog='Examples:  relay suppression add jane@example.net --reason "asked by phone"'
+)
+def suppress(
+    address: Annotated[str, typer.Argument(help="Address.")],
+    reason: ReasonOption,
+    admin: AdminOption = ADMIN_PATH,
+) -> None:
+    """Put an address on the list: it is refused at RCPT from now on."""
+    from relay.cli import verbs  # noqa: PLC0415
+
+    verbs.suppress(admin, address, reason)
+
+
+@suppression.command(
+    "remove", epilog='Examples:  relay suppression remove jane@example.net --reason "mailbox fixed"'
+)
+def unsuppress(
+    address: Annotated[str, typer.Argument(help="Address.")],
+    reason: ReasonOption,
+    admin: AdminOption = ADMIN_PATH,
+) -> None:
+    """Take an address off the list. SES keeps a list of its own, which this does not touch."""
+    from relay.cli import verbs  # noqa: PLC0415
+
+    verbs.unsuppress(admin, address, reason)
+
+
+@secret.command("hash", epilog="Examples:  relay secret hash   printf %s pw | relay secret hash")
+def hash_secret() -> None:
+    """Hash a person's password for `secret_hash`; asked twice, or read from standard input."""
+    from relay.cli import verbs  # noqa: PLC0415
+
+    verbs.hash_secret()
+
+
+@secret.command("token", epilog="Examples:  relay secret token")
+def new_token() -> None:
+    """Make a token for an application, and its digest for `token_hash`."""
+    from relay.cli import verbs  # noqa: PLC0415
+
+    verbs.new_token()

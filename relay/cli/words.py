@@ -1,0 +1,44 @@
+"""How the command line shows things: data on standard output, talk on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn
+
+
+def fail(words: str, exit_code: int) -> NoReturn:
+    """Say what is wrong on standard error and end."""
+    say(f"relay: {words}")
+    sys.exit(exit_code)
+
+
+def say(words: str) -> None:
+    """Say something to a person: on standard error, so that data stays clean."""
+    print(words, file=sys.stderr)  # noqa: T201
+
+
+def show(words: str) -> None:
+    """Print a line of data."""
+    print(words)  # noqa: T201
+
+
+def show_json(items: Iterable[Mapping[str, Any]]) -> None:
+    """Print one JSON object a line: an interface, unlike the tables."""
+    for item in items:
+        show(json.dumps({"v": 1, **item}, ensure_ascii=False))
+
+
+def show_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """Print an aligned table for people; scripts use --json."""
+    from rich.console import Console  # noqa: PLC0415 - slow to import, needed here only
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        # Text, not markup: addresses may hold brackets.
+        table.add_row(*(cell.replace("[", r"\[") for cell in row))
+    console = Console()
+    # A pipe has no width to fit into, and a cut id is no id.
+    Console(width=None if console.is_terminal else 500).print(table)

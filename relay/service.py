@@ -1,0 +1,69 @@
+"""The process around the daemon: its loop, its signals, and what systemd is told.
+
+Does not know what the daemon is made of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+from relay.daemon import Daemon
+
+# EX_SOFTWARE: a part of ours died; the supervisor starts us again.
+BROKEN: Final = 70
+
+
+def run(main: Callable[[], Awaitable[int]]) -> int:
+    """Run a coroutine on the fastest loop there is; return its exit code."""
+    try:
+        import uvloop  # noqa: PLC0415 - not everywhere
+    except ImportError:
+        factory = None
+    else:
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+
+        async def body() -> int:
+            return await main()
+
+        return runner.run(body())
+
+
+async def serve(path: Path) -> int:
+    """Run the daemon until SIGTERM or SIGINT; SIGHUP reloads. Returns an exit code."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    daemon = Daemon(path)
+    reloads: set[asyncio.Task[tuple[str, ...]]] = set()
+
+    def reload() -> None:
+        task = loop.create_task(daemon.reload())
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with daemon:
+        loop.add_signal_handler(signal.SIGHUP, reload)
+        notify("READY=1")
+        was_told = await daemon.wait(stop)
+        notify("STOPPING=1")
+    return 0 if was_told else BROKEN
+
+
+def notify(state: str) -> None:
+    """Tell systemd (sd_notify(3)); nothing happens without it."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    if address.startswith("@"):
+        # An abstract socket (unix(7)).
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notifier:
+        notifier.connect(address)
+        notifier.sendall(state.encode())
