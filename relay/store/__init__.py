@@ -1,0 +1,8 @@
+"""Durability on SQLite: spool.db holds mail on its way, record.db what is remembered of it.
+
+Knows disks and transactions. Does not know SMTP, SES or schedules: relay.ports says what is asked.
+"""
+
+from relay.store.store import Store
+
+__all__ = ["Store"]

@@ -1,0 +1,89 @@
+"""The disk under the spool: which file system, how much room, and directories made durable.
+
+Knows the operating system. Does not know what is stored.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+from relay.ports import Clock, SpoolError
+
+_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
+_NETWORK: Final = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "9p", "ceph", "lustre", "glusterfs"}
+    | {f"fuse.{name}" for name in ("sshfs", "s3fs", "goofys", "gcsfuse", "rclone", "davfs")}
+    | {f"fuse.{name}" for name in ("glusterfs", "ceph", "ceph-fuse", "cifs", "nfs", "juicefs")}
+)
+_OCTAL: Final = re.compile(r"\\([0-7]{3})")
+_ROOM_AGE: Final = 1.0  # seconds
+
+
+def sync_directory(directory: Path) -> None:
+    """Make names created in, renamed into or removed from the directory survive power loss."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def file_system_of(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str:
+    """Return the type of the file system that holds the path, as mount(8) calls it; "" if unknown.
+
+    Of FUSE file systems the kernel's statfs only tells that they are FUSE; the mount table names
+    them.
+    """
+    try:
+        lines = mounts.read_text().splitlines()
+    except OSError:
+        return ""
+    target = os.path.realpath(path)
+    longest, kind = -1, ""
+    for line in lines:
+        # proc(5): id, parent, device, root, mount point, options, optional fields, "-", type, ...
+        before, _, after = line.partition(" - ")
+        point = _OCTAL.sub(lambda match: chr(int(match[1], 8)), before.split(" ")[4])
+        inside = target == point or target.startswith(point.rstrip("/") + "/")
+        # Of two mounts on one point the later one hides the earlier.
+        if inside and len(point) >= longest:
+            longest, kind = len(point), after.split(" ")[0]
+    return kind
+
+
+def refuse_unsafe(path: Path, kind: str) -> None:
+    """Raise SpoolError for a file system on which accepted mail would not be safe."""
+    if kind in _MEMORY:
+        why = f"{path} is on {kind}, which lives in memory: accepted mail would not survive"
+    elif kind in _NETWORK:
+        why = f"{path} is on {kind}: locks and fsync cannot be relied upon over a network"
+    else:
+        return
+    raise SpoolError(f"{why}; use a local disk, or set spool.unsafe: true if losing mail is fine")
+
+
+class Room:
+    """Whether the disk has room, asked at every MAIL and so answered from a recent look."""
+
+    def __init__(self, path: Path, *, min_free: float, clock: Clock) -> None:
+        self._path = path
+        self._min_free = min_free
+        self._clock = clock
+        self._looked_at = float("-inf")
+        self._spare = 0
+
+    def holds(self, octets: int, *, reusable: int) -> bool:
+        """Whether so many octets leave the floor of free space untouched.
+
+        `reusable` are octets the databases have allocated and will use again.
+        """
+        now = self._clock.monotonic()
+        if now - self._looked_at >= _ROOM_AGE:
+            disk = os.statvfs(self._path)
+            floor = int(disk.f_blocks * self._min_free)
+            self._spare = (disk.f_bavail - floor) * disk.f_frsize
+            self._looked_at = now
+        return octets <= self._spare + reusable

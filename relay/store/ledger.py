@@ -1,0 +1,144 @@
+"""What became of each recipient: lines of attempts and of feedback, and how they are found again.
+
+Knows the ledger and event tables. Does not know how lines get there or what they lead to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from sqlite3 import Connection
+from typing import Any, Final
+
+from relay.mail.entry import LedgerLine
+from relay.mail.envelope import QUEUE_ID, QueueId, SenderName
+from relay.mail.feedback import FeedbackEvent, FeedbackKind, FeedbackRecipient
+from relay.store.columns import Rows, milliseconds, moment
+from relay.store.outbox import COLUMNS
+
+# The words of the mail log for what SES reports.
+_FACTS: Final[dict[str, str]] = {
+    FeedbackKind.SEND: "sent",
+    FeedbackKind.DELIVERY: "delivered",
+    FeedbackKind.BOUNCE: "bounced",
+    FeedbackKind.COMPLAINT: "complained",
+    FeedbackKind.REJECT: "rejected",
+    FeedbackKind.DELIVERY_DELAY: "delayed",
+    FeedbackKind.RENDERING_FAILURE: "rendering-failed",
+    FeedbackKind.SUBSCRIPTION: "subscribed",
+    FeedbackKind.OPEN: "opened",
+    FeedbackKind.CLICK: "clicked",
+    FeedbackKind.UNKNOWN: "unknown",
+}
+
+_EVENTS: Final = Rows(
+    "event",
+    "ses_message_id, recipient, kind, at, detail, feedback_id, source, queue_id, node, delivery_id",
+)
+_LEDGER: Final = Rows("ledger", COLUMNS, ignore=True)
+
+_LINES: Final = """
+    SELECT at, queue_id, sender, recipient, fact, detail, ses_message_id FROM ledger
+    WHERE {which} ORDER BY at DESC LIMIT :limit"""
+# Of events, those of mail that the ledger knows or that bears our tag: others use the account too.
+_SAID: Final = """
+    SELECT at, coalesce(known, queue_id), coalesce(owner, ''), recipient, kind, detail,
+        ses_message_id
+    FROM (
+        SELECT *, (SELECT queue_id FROM ledger AS l
+                WHERE l.ses_message_id = e.ses_message_id AND l.ses_message_id <> '') AS known,
+            (SELECT sender FROM ledger AS l
+                WHERE l.ses_message_id = e.ses_message_id AND l.ses_message_id <> '') AS owner
+        FROM event AS e WHERE {which}
+    )
+    WHERE known IS NOT NULL OR node = :node ORDER BY at DESC LIMIT :limit"""
+
+_BY_MAIL: Final = (
+    _LINES.format(which="queue_id = :key"),
+    _SAID.format(
+        which="""ses_message_id IN (
+                SELECT ses_message_id FROM ledger WHERE queue_id = :key AND ses_message_id <> '')
+            OR (queue_id = :key AND queue_id <> '')"""
+    ),
+)
+_BY_RECIPIENT: Final = (
+    _LINES.format(which="lower(recipient) = :key"),
+    _SAID.format(which="lower(recipient) = :key"),
+)
+_BY_MESSAGE: Final = (
+    _LINES.format(which="ses_message_id = :key AND ses_message_id <> ''"),
+    _SAID.format(which="ses_message_id = :key"),
+)
+_MAIL_OF: Final = """
+    SELECT queue_id FROM ledger WHERE ses_message_id = ? AND ses_message_id <> '' LIMIT 1"""
+
+
+def copy(connection: Connection, lines: Sequence[tuple[Any, ...]]) -> None:
+    """Write down lines of the outbox; what is known already stays as it is."""
+    _LEDGER.insert(connection, lines)
+
+
+def write_event(connection: Connection, event: FeedbackEvent, delivery_id: str) -> None:
+    """Write down an event, once for each recipient; one that names none is kept too."""
+    recipients = event.recipients or (FeedbackRecipient(""),)
+    at = milliseconds(event.at)
+    rows = [
+        (
+            event.ses_message_id,
+            recipient.address,
+            event.kind,
+            at,
+            " ".join(
+                word for word in (event.kind_detail, recipient.status, recipient.diagnostic) if word
+            ),
+            event.feedback_id,
+            event.source,
+            event.queue_id,
+            event.node,
+            delivery_id,
+        )
+        for recipient in recipients
+    ]
+    _EVENTS.insert(connection, rows)
+
+
+def trace(connection: Connection, key: str, *, node: str, limit: int) -> list[LedgerLine]:
+    """Return the newest lines of a queue id, SES message id or recipient, oldest of them first.
+
+    A message id stands for its mail, so that the attempts before it are shown too.
+    """
+    questions = _BY_MAIL
+    if "@" in key:
+        questions, key = _BY_RECIPIENT, key.lower()
+    elif not QUEUE_ID.fullmatch(key):
+        row = connection.execute(_MAIL_OF, (key,)).fetchone()
+        if row is None:
+            questions = _BY_MESSAGE
+        else:
+            (key,) = row
+    asked = {"key": key, "node": node, "limit": limit}
+    found = []
+    for order, question in enumerate(questions):
+        # At the same moment what we did comes before what SES says of it.
+        found += [(row[0], order, row) for row in connection.execute(question, asked)]
+    found.sort(key=lambda one: one[:2])
+    return [_line(*row) for _, _, row in found[-limit:]]
+
+
+def _line(  # noqa: PLR0917 - the columns of one row
+    at: int,
+    queue_id: str,
+    sender: str,
+    recipient: str,
+    fact: str,
+    detail: str,
+    ses_message_id: str,
+) -> LedgerLine:
+    return LedgerLine(
+        queue_id=QueueId(queue_id),
+        sender=SenderName(sender),
+        recipient=recipient,
+        at=moment(at),
+        fact=_FACTS.get(fact, fact),
+        detail=detail,
+        ses_message_id=ses_message_id,
+    )

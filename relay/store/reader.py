@@ -1,0 +1,66 @@
+"""One thread with a read-only connection, so that a long listing delays no commit.
+
+Knows how to run a question off the loop. Does not know the questions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from relay.ports import SpoolError
+from relay.store.schema import connect_to_read
+
+T = TypeVar("T")
+
+
+class Reader:
+    """Answers questions about one database, one after the other.
+
+    A question is one transaction, and while it lasts the log cannot be emptied: keep it short, and
+    page by key.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"reader-{path.stem}")
+        self._connection: sqlite3.Connection | None = None
+        self._closed = False
+
+    async def ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        """Return the answer, as of one moment; raise SpoolError where it cannot be read."""
+        if self._closed:
+            raise SpoolError(f"{self._path.name} is closed")
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._answer, question)
+
+    async def close(self) -> None:
+        """Finish the question being answered and end the thread."""
+        if self._closed:
+            return
+        self._closed = True
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._thread, self._disconnect)
+        self._thread.shutdown()
+
+    def _answer(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            if self._connection is None:
+                self._connection = connect_to_read(self._path)
+            self._connection.execute("BEGIN")
+            try:
+                return question(self._connection)
+            finally:
+                self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._disconnect()
+            raise SpoolError(f"{self._path} cannot be read: {error}") from error
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

@@ -1,0 +1,240 @@
+"""The two databases of the spool directory: their tables, as numbered migrations.
+
+Knows how a database is opened and brought up to date. Does not know what the rows mean; the
+modules that own the tables do.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from relay.ports import SpoolError
+
+Migration: TypeAlias = tuple[str, ...]
+"""The statements that lead from one version to the next, run in one transaction."""
+
+# `->>` and JSON without compiling it in.
+_OLDEST_SQLITE: Final = (3, 38, 0)
+_BUSY_MILLISECONDS: Final = 5000
+_CACHE_KIBIBYTES: Final = 8192
+_WAL_PAGES: Final = 4000
+_PREPARED: Final = 256
+
+
+def _count(row: str, sign: str) -> str:
+    """One step of the tally: an entry of that sender and state more, or less."""
+    return (
+        "INSERT INTO tally (sender, state, entries, octets) "  # noqa: S608 - our own names
+        f"VALUES ({row}.sender, {row}.state, {sign}1, {sign}{row}.size) "
+        "ON CONFLICT DO UPDATE SET entries = entries + excluded.entries, "
+        "octets = octets + excluded.octets;"
+    )
+
+
+SPOOL: Final[tuple[Migration, ...]] = (
+    (
+        # `due_at` is null for what is not to be claimed: in flight, held without a probe, failed,
+        # corrupt. `token` counts the claims made of the entry.
+        """CREATE TABLE entry (
+            id INTEGER PRIMARY KEY,
+            queue_id TEXT NOT NULL UNIQUE,
+            sender TEXT NOT NULL,
+            reverse_path TEXT NOT NULL,
+            arrived_at INTEGER NOT NULL,
+            size INTEGER NOT NULL,
+            crc32 INTEGER NOT NULL,
+            in_file INTEGER NOT NULL,
+            state TEXT NOT NULL,
+            due_at INTEGER,
+            reason TEXT NOT NULL,
+            since INTEGER NOT NULL,
+            token INTEGER NOT NULL
+        ) STRICT""",
+        "CREATE INDEX entry_due ON entry (sender, due_at) WHERE due_at IS NOT NULL",
+        "CREATE INDEX entry_in_file ON entry (id) WHERE in_file",
+        # Apart from the entry, so that a change of state does not rewrite the content.
+        "CREATE TABLE content (entry INTEGER PRIMARY KEY, octets BLOB NOT NULL) STRICT",
+        # `settled_in` is the token of the claim in which the last outcome came; `doubts` counts
+        # the attempts that may have gone out, whatever became of the recipient since.
+        """CREATE TABLE recipient (
+            entry INTEGER NOT NULL,
+            address TEXT NOT NULL,
+            position INTEGER NOT NULL,
+            state TEXT NOT NULL,
+            attempts INTEGER NOT NULL,
+            doubts INTEGER NOT NULL,
+            due_at INTEGER,
+            reason TEXT NOT NULL,
+            detail TEXT NOT NULL,
+            settled_in INTEGER NOT NULL,
+            PRIMARY KEY (entry, address)
+        ) STRICT, WITHOUT ROWID""",
+        # One row for as long as the entry is claimed; `recipients` bear the mark "an attempt is
+        # about to be made", one a line.
+        """CREATE TABLE attempt (
+            entry INTEGER PRIMARY KEY,
+            number INTEGER NOT NULL,
+            node TEXT NOT NULL,
+            lease_until INTEGER NOT NULL,
+            started_at INTEGER NOT NULL,
+            recipients TEXT NOT NULL
+        ) STRICT""",
+        # What the ledger is still to be told.
+        """CREATE TABLE outbox (
+            id INTEGER PRIMARY KEY,
+            queue_id TEXT NOT NULL,
+            recipient TEXT NOT NULL,
+            attempt INTEGER NOT NULL,
+            fact TEXT NOT NULL,
+            at INTEGER NOT NULL,
+            sender TEXT NOT NULL,
+            reverse_path TEXT NOT NULL,
+            arrived_at INTEGER NOT NULL,
+            size INTEGER NOT NULL,
+            ses_message_id TEXT NOT NULL,
+            detail TEXT NOT NULL
+        ) STRICT""",
+        # Kept by triggers, so that no change of an entry can forget it.
+        """CREATE TABLE tally (
+            sender TEXT NOT NULL,
+            state TEXT NOT NULL,
+            entries INTEGER NOT NULL,
+            octets INTEGER NOT NULL,
+            PRIMARY KEY (sender, state)
+        ) STRICT, WITHOUT ROWID""",
+        f"CREATE TRIGGER entry_came AFTER INSERT ON entry BEGIN {_count('new', '')} END",
+        f"CREATE TRIGGER entry_went AFTER DELETE ON entry BEGIN {_count('old', '-')} END",
+        f"""CREATE TRIGGER entry_turned AFTER UPDATE OF sender, state ON entry
+            WHEN old.state <> new.state OR old.sender <> new.sender
+            BEGIN {_count("old", "-")} {_count("new", "")} END""",
+    ),
+)
+
+RECORD: Final[tuple[Migration, ...]] = (
+    (
+        """CREATE TABLE ledger (
+            queue_id TEXT NOT NULL,
+            recipient TEXT NOT NULL,
+            attempt INTEGER NOT NULL,
+            fact TEXT NOT NULL,
+            at INTEGER NOT NULL,
+            sender TEXT NOT NULL,
+            reverse_path TEXT NOT NULL,
+            arrived_at INTEGER NOT NULL,
+            size INTEGER NOT NULL,
+            ses_message_id TEXT NOT NULL,
+            detail TEXT NOT NULL,
+            PRIMARY KEY (queue_id, recipient, attempt, fact)
+        ) STRICT, WITHOUT ROWID""",
+        "CREATE INDEX ledger_message ON ledger (ses_message_id) WHERE ses_message_id <> ''",
+        "CREATE INDEX ledger_recipient ON ledger (lower(recipient), at)",
+        # The inbox and the memory of what has been in it. `kind` is empty for what was signed but
+        # not understood.
+        """CREATE TABLE feedback (
+            delivery_id TEXT PRIMARY KEY,
+            taken_at INTEGER NOT NULL,
+            kind TEXT NOT NULL,
+            raw BLOB NOT NULL
+        ) STRICT, WITHOUT ROWID""",
+        "CREATE INDEX feedback_taken ON feedback (taken_at)",
+        # What SES said of each recipient. What is shown of a mail is joined from ledger and
+        # events, so it does not matter which of the two came first.
+        """CREATE TABLE event (
+            id INTEGER PRIMARY KEY,
+            ses_message_id TEXT NOT NULL,
+            recipient TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            at INTEGER NOT NULL,
+            detail TEXT NOT NULL,
+            feedback_id TEXT NOT NULL,
+            source TEXT NOT NULL,
+            queue_id TEXT NOT NULL,
+            node TEXT NOT NULL,
+            delivery_id TEXT NOT NULL
+        ) STRICT""",
+        "CREATE INDEX event_message ON event (ses_message_id)",
+        "CREATE INDEX event_mail ON event (queue_id) WHERE queue_id <> ''",
+        "CREATE INDEX event_recipient ON event (lower(recipient), at)",
+        """CREATE TABLE suppression (
+            address TEXT PRIMARY KEY,
+            reason TEXT NOT NULL,
+            detail TEXT NOT NULL,
+            since INTEGER NOT NULL,
+            event_id TEXT NOT NULL
+        ) STRICT, WITHOUT ROWID""",
+        # When an operator last took the address off the list: older events must not put it back.
+        """CREATE TABLE removal (
+            address TEXT PRIMARY KEY,
+            at INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID""",
+        """CREATE TABLE audit (
+            id INTEGER PRIMARY KEY,
+            at INTEGER NOT NULL,
+            actor TEXT NOT NULL,
+            action TEXT NOT NULL,
+            subject TEXT NOT NULL,
+            detail TEXT NOT NULL
+        ) STRICT""",
+    ),
+)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a database for writing, creating it where there is none. Transactions are explicit."""
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        oldest = ".".join(map(str, _OLDEST_SQLITE))
+        raise SpoolError(f"SQLite {sqlite3.sqlite_version} is too old; {oldest} is needed")
+    # The log beside it takes on its mode: others on the host may not read mail.
+    path.touch(mode=0o600)
+    connection = sqlite3.connect(path, isolation_level=None, cached_statements=_PREPARED)
+    try:
+        for pragma in (
+            f"busy_timeout = {_BUSY_MILLISECONDS}",
+            # Before the first table, or it has no effect.
+            "auto_vacuum = INCREMENTAL",
+            "journal_mode = WAL",
+            # The log is fsynced at every commit: what `250` promises.
+            "synchronous = FULL",
+            f"wal_autocheckpoint = {_WAL_PAGES}",
+            f"cache_size = -{_CACHE_KIBIBYTES}",
+            "temp_store = MEMORY",
+        ):
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_to_read(path: Path) -> sqlite3.Connection:
+    """Open a database that is there already, for reading only."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None
+    )
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}").fetchall()
+    return connection
+
+
+def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> None:
+    """Bring a database to the newest version; raise SpoolError if it is newer than that."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(migrations):
+        (_, _, path) = connection.execute("PRAGMA database_list").fetchone()
+        raise SpoolError(
+            f"{path} has version {version}, and this release knows none above {len(migrations)}: "
+            "it was written by a newer release; run that one"
+        )
+    for number, statements in enumerate(migrations[version:], version + 1):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for statement in statements:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number}")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise

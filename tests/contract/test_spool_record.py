@@ -1,0 +1,297 @@
+"""What ports.Record and ports.Suppressions promise, kept by the store."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from relay.mail.feedback import (
+    FeedbackEvent,
+    FeedbackKind,
+    FeedbackRecipient,
+    Suppression,
+    SuppressionReason,
+)
+from relay.policy.suppression import suppressions
+from relay.ports import Record, Suppressions
+from tests.unit.store.stores import JANE, JOHN, Opened, failed, opened, relayed
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(name="spool")
+async def _spool(tmp_path: Path) -> AsyncIterator[Opened]:
+    async with opened(tmp_path) as spool:
+        yield spool
+
+
+def bounce(at: datetime, address: str = str(JANE), feedback_id: str = "f-1") -> FeedbackEvent:
+    return FeedbackEvent(
+        FeedbackKind.BOUNCE,
+        "0100-abc",
+        at,
+        (FeedbackRecipient(address, "5.1.1", "no such user"),),
+        kind_detail="Permanent/General",
+        feedback_id=feedback_id,
+        queue_id="",
+        node="node-1",
+    )
+
+
+def delivery(at: datetime, ses_message_id: str = "0100-abc", node: str = "node-1") -> FeedbackEvent:
+    recipients = (FeedbackRecipient(str(JANE)),)
+    return FeedbackEvent(FeedbackKind.DELIVERY, ses_message_id, at, recipients, node=node)
+
+
+async def take_in(
+    spool: Opened, delivery_id: str, event: FeedbackEvent | None
+) -> list[Suppression] | None:
+    causes = [] if event is None else list(suppressions(event))
+    caused = await spool.store.record.take_in(delivery_id, b"{}", event, causes)
+    return None if caused is None else list(caused)
+
+
+async def test_the_store_is_what_the_ports_describe(spool: Opened) -> None:
+    record: Record = spool.store.record
+    suppressed: Suppressions = spool.store.suppressions
+    assert not await record.list_suppressed("", 10)
+    assert suppressed.find(JANE) is None
+
+
+# --- feedback -------------------------------------------------------------------------------------
+
+
+async def test_a_bounce_suppresses_its_address_also_after_a_restart(tmp_path: Path) -> None:
+    async with opened(tmp_path) as spool:
+        event = bounce(spool.clock.now())
+        taken = await take_in(spool, "m-1", event)
+        assert taken is not None
+        (caused,) = taken
+        assert spool.store.suppressions.find(JANE) == caused
+        assert caused.event_id == "f-1"
+        assert spool.store.suppressions.find(JOHN) is None
+    async with opened(tmp_path) as spool:
+        assert spool.store.suppressions.find(JANE) == caused
+
+
+async def test_the_list_ignores_case_as_ses_does(spool: Opened) -> None:
+    await take_in(spool, "m-1", bounce(spool.clock.now(), "JANE@Example.net"))
+    assert spool.store.suppressions.find(JANE) is not None
+
+
+@pytest.mark.P3
+async def test_a_message_delivered_twice_is_taken_in_once(tmp_path: Path) -> None:
+    async with opened(tmp_path) as spool:
+        event = bounce(spool.clock.now())
+        assert await take_in(spool, "m-1", event)
+        assert await take_in(spool, "m-1", event) is None
+        await spool.store.record.unsuppress(
+            str(JANE), actor="op", reason="mended", now=spool.clock.now()
+        )
+    async with opened(tmp_path) as spool:
+        assert await take_in(spool, "m-1", event) is None
+        assert spool.store.suppressions.find(JANE) is None
+        assert await spool.facts_of(str(JANE)) == ["bounced"]
+
+
+@pytest.mark.P5
+async def test_what_is_signed_and_not_understood_is_kept_raw(spool: Opened) -> None:
+    raw = b"\xff\x00 not for us"
+    assert await spool.store.record.take_in("m-1", raw, None, []) == []
+    assert await spool.store.record.take_in("m-1", raw, None, []) is None
+    kept = await spool.store._writers[1].run(
+        lambda connection: connection.execute("SELECT kind, raw FROM feedback").fetchall()
+    )
+    assert kept == [("", raw)]
+
+
+async def test_an_event_older_than_a_removal_does_not_suppress_again(spool: Opened) -> None:
+    before = spool.clock.now()
+    await take_in(spool, "m-1", bounce(before))
+    spool.clock.advance(HOUR)
+    removed_at = spool.clock.now()
+    assert await spool.store.record.unsuppress(
+        str(JANE), actor="op", reason="mended", now=removed_at
+    )
+    assert spool.store.suppressions.find(JANE) is None
+    for delivery_id, at in (("m-2", before), ("m-3", removed_at)):
+        assert await take_in(spool, delivery_id, bounce(at)) == []
+        assert spool.store.suppressions.find(JANE) is None
+    spool.clock.advance(HOUR)
+    assert await take_in(spool, "m-4", bounce(spool.clock.now()))
+    assert spool.store.suppressions.find(JANE) is not None
+
+
+@pytest.mark.parametrize("complaint_first", [True, False])
+async def test_a_complaint_prevails_over_a_bounce_in_whatever_order_they_come(
+    spool: Opened, *, complaint_first: bool
+) -> None:
+    at = spool.clock.now()
+    recipients = (FeedbackRecipient(str(JANE)),)
+    complaint = FeedbackEvent(FeedbackKind.COMPLAINT, "0100-abc", at, recipients)
+    events = [complaint, bounce(at)] if complaint_first else [bounce(at), complaint]
+    for n, event in enumerate(events):
+        await take_in(spool, f"m-{n}", event)
+    found = spool.store.suppressions.find(JANE)
+    assert found is not None
+    assert found.reason is SuppressionReason.COMPLAINT
+
+
+@pytest.mark.parametrize("earlier_first", [True, False])
+async def test_of_equal_reasons_the_earlier_stays(spool: Opened, *, earlier_first: bool) -> None:
+    times = [spool.clock.now(), spool.clock.now() + HOUR]
+    for n, at in enumerate(times if earlier_first else reversed(times)):
+        await take_in(spool, f"m-{n}", bounce(at))
+    found = spool.store.suppressions.find(JANE)
+    assert found is not None
+    assert found.since == times[0]
+
+
+# --- an operator's hand ---------------------------------------------------------------------------
+
+
+def manual(spool: Opened, address: str = str(JANE)) -> Suppression:
+    return Suppression(address, SuppressionReason.MANUAL, "asked by phone", spool.clock.now())
+
+
+async def test_what_an_operator_adds_outlasts_events_and_is_audited(spool: Opened) -> None:
+    await take_in(spool, "m-1", bounce(spool.clock.now()))
+    await spool.store.record.suppress(manual(spool), actor="root")
+    assert spool.store.suppressions.find(JANE) == manual(spool)
+    assert await take_in(spool, "m-2", bounce(spool.clock.now() + HOUR)) == []
+    now = spool.clock.now()
+    await spool.store.record.unsuppress("Jane@example.net", actor="root", reason="ok", now=now)
+    audit = await spool.store._writers[1].run(
+        lambda connection: connection.execute(
+            "SELECT actor, action, subject, detail FROM audit ORDER BY id"
+        ).fetchall()
+    )
+    assert audit == [
+        ("root", "suppress", str(JANE), "asked by phone"),
+        ("root", "unsuppress", str(JANE), "ok"),
+    ]
+
+
+async def test_the_list_is_counted_by_reason(tmp_path: Path) -> None:
+    async with opened(tmp_path) as spool:
+        await take_in(spool, "m-1", bounce(spool.clock.now()))
+        await take_in(spool, "m-2", bounce(spool.clock.now(), str(JOHN)))
+        await spool.store.record.suppress(manual(spool), actor="root")
+        counts = {
+            SuppressionReason.BOUNCE: 1,
+            SuppressionReason.COMPLAINT: 0,
+            SuppressionReason.MANUAL: 1,
+        }
+        assert spool.store.suppressions.counts() == counts
+    async with opened(tmp_path) as spool:
+        assert spool.store.suppressions.counts() == counts
+        now = spool.clock.now()
+        await spool.store.record.unsuppress(str(JOHN), actor="root", reason="x", now=now)
+        assert sum(spool.store.suppressions.counts().values()) == 1
+
+
+async def test_removing_what_is_not_there_is_false(spool: Opened) -> None:
+    now = spool.clock.now()
+    assert not await spool.store.record.unsuppress(str(JANE), actor="op", reason="x", now=now)
+
+
+async def test_the_list_is_read_page_by_page(spool: Opened) -> None:
+    entries = [manual(spool, f"user{n}@example.net") for n in range(5)]
+    for entry in reversed(entries):
+        await spool.store.record.suppress(entry, actor="op")
+    list_suppressed = spool.store.record.list_suppressed
+    assert list(await list_suppressed("", 2)) == entries[:2]
+    assert list(await list_suppressed(entries[1].address, 10)) == entries[2:]
+    assert list(await list_suppressed(entries[4].address, 10)) == []
+
+
+# --- the ledger -----------------------------------------------------------------------------------
+
+
+@pytest.mark.P4
+async def test_a_trace_tells_the_whole_story_by_every_name_of_the_mail(spool: Opened) -> None:
+    mail = await spool.accept()
+    await spool.settle(await spool.claim_one(), spool.deferred(HOUR))
+    spool.clock.advance(HOUR)
+    await spool.settle(await spool.claim_one(), relayed("0100-abc"))
+    spool.clock.advance(HOUR)
+    await take_in(spool, "m-1", delivery(spool.clock.now()))
+    for key in (mail.queue_id, "0100-abc", str(JANE), "JANE@example.net"):
+        lines = await spool.store.record.trace(key, 10)
+        assert [line.fact for line in lines] == ["deferred", "relayed", "delivered"]
+        assert {line.queue_id for line in lines} == {mail.queue_id}
+        assert {line.sender for line in lines} == {mail.sender}
+        assert {line.recipient for line in lines} == {str(JANE)}
+        assert [line.at for line in lines] == sorted(line.at for line in lines)
+        assert lines[0].detail == "451 4.4.5 SES Throttling: slow down"
+        assert lines[1].ses_message_id == lines[2].ses_message_id == "0100-abc"
+
+
+@pytest.mark.P4
+async def test_it_does_not_matter_whether_an_event_comes_before_the_outcome(
+    spool: Opened,
+) -> None:
+    mail = await spool.accept()
+    claim = await spool.claim_one()
+    await take_in(spool, "m-1", delivery(spool.clock.now()))
+    await spool.settle(claim, relayed("0100-abc"))
+    lines = await spool.store.record.trace(mail.queue_id, 10)
+    assert [(line.fact, line.queue_id) for line in lines] == [
+        ("relayed", mail.queue_id),
+        ("delivered", mail.queue_id),
+    ]
+
+
+async def test_every_outcome_has_its_word(spool: Opened) -> None:
+    recipients = (JANE, JOHN)
+    for settled in (relayed(), spool.deferred(), spool.held(), spool.ambiguous(), failed()):
+        mail = await spool.accept(*recipients)
+        claim = next(c for c in await spool.claim(5) if c.mail == mail)
+        await spool.settle(claim, settled, settled)
+    facts = await spool.facts_of(str(JOHN))
+    assert sorted(facts) == ["ambiguous", "deferred", "deferred", "failed", "relayed"]
+
+
+async def test_an_event_of_mail_that_is_not_ours_is_no_line_of_the_ledger(spool: Opened) -> None:
+    at = spool.clock.now()
+    await take_in(spool, "m-1", delivery(at, "0100-other", node="node-2"))
+    await take_in(spool, "m-2", delivery(at, "0100-ours"))
+    assert await spool.facts_of("0100-other") == []
+    assert await spool.facts_of("0100-ours") == ["delivered"]
+    assert await spool.facts_of(str(JANE)) == ["delivered"]
+
+
+async def test_an_event_that_names_nobody_is_kept(spool: Opened) -> None:
+    event = FeedbackEvent(FeedbackKind.REJECT, "0100-abc", spool.clock.now(), (), node="node-1")
+    assert await take_in(spool, "m-1", event) == []
+    (line,) = await spool.store.record.trace("0100-abc", 10)
+    assert (line.fact, line.recipient) == ("rejected", "")
+
+
+async def test_an_event_finds_its_mail_by_our_tag_when_no_answer_told_its_message_id(
+    spool: Opened,
+) -> None:
+    """An attempt without an answer: only the event knows the message id."""
+    mail = await spool.accept()
+    await spool.settle(await spool.claim_one(), spool.ambiguous())
+    event = FeedbackEvent(
+        FeedbackKind.SEND,
+        "0100-xyz",
+        spool.clock.now(),
+        (FeedbackRecipient(str(JANE)),),
+        queue_id=mail.queue_id,
+        node="node-1",
+    )
+    await take_in(spool, "m-1", event)
+    assert await spool.facts_of(mail.queue_id) == ["ambiguous", "sent"]
+
+
+async def test_a_trace_is_cut_to_its_newest_lines(spool: Opened) -> None:
+    for n in range(5):
+        await take_in(spool, f"m-{n}", delivery(spool.clock.now() + n * HOUR))
+    lines = await spool.store.record.trace("0100-abc", 2)
+    assert [line.at for line in lines] == [spool.clock.now() + n * HOUR for n in (3, 4)]
+    assert await spool.store.record.trace("nothing", 2) == []

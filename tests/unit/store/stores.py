@@ -1,0 +1,119 @@
+"""An open store with what a test needs around it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from relay.mail.address import Address
+from relay.mail.entry import QueuedMail, Settled, State
+from relay.mail.envelope import Envelope, Mail, SenderName
+from relay.mail.outcome import Ambiguous, Blame, Deferred, Failed, Relayed
+from relay.mail.reply import Reply
+from relay.ports import Claim
+from relay.store import Store
+from relay.store.writer import Writer
+from tests.fakes import FrozenClock, RecordingFacts
+
+BILLING = SenderName("billing")
+PATIENCE = timedelta(minutes=30)
+LEASE = timedelta(minutes=5)
+SMALL = b"Subject: small\r\n\r\nhello\r\n"
+LARGE = b"Subject: large\r\n\r\n" + b"0123456789abcdef" * 20_000
+
+JANE, JOHN, JOE = (Address.parse(f"{name}@example.net") for name in ("jane", "john", "joe"))
+
+
+@dataclass
+class Opened:
+    """A store, its clock and what it told."""
+
+    store: Store
+    clock: FrozenClock
+    facts: RecordingFacts
+    path: Path
+
+    @property
+    def writer(self) -> Writer:
+        return self.store._writers[0]
+
+    async def accept(
+        self,
+        *recipients: Address,
+        content: bytes = SMALL,
+        sender: SenderName = BILLING,
+        reverse_path: Address | None = JOE,
+    ) -> Mail:
+        draft = self.store.spool.draft()
+        await draft.append(content)
+        envelope = Envelope(reverse_path, recipients or (JANE,))
+        return await self.store.spool.commit(draft, sender, envelope)
+
+    async def claim(
+        self, count: int = 1, *, sender: SenderName = BILLING, chunk: int = 50
+    ) -> Sequence[Claim]:
+        claims = await self.store.queue.claim(
+            {sender: count}, node="node-1", now=self.clock.now(), lease=LEASE, chunk=chunk
+        )
+        return claims.taken
+
+    async def claim_one(self, *, chunk: int = 50) -> Claim:
+        (claim,) = await self.claim(chunk=chunk)
+        return claim
+
+    async def settle(
+        self, claim: Claim, *settled: Settled, mark: Sequence[Address] = ()
+    ) -> State | None:
+        """Settle the first recipients of the claim."""
+        outcomes = dict(zip(claim.recipients, settled, strict=False))
+        return await self.store.queue.settle(claim, outcomes, now=self.clock.now(), mark=mark)
+
+    async def show(self, mail: Mail) -> QueuedMail:
+        found = await self.store.queue.show(mail.queue_id)
+        assert found is not None
+        return found
+
+    async def facts_of(self, key: str) -> list[str]:
+        return [line.fact for line in await self.store.record.trace(key, 100)]
+
+    def deferred(self, wait: timedelta = timedelta(minutes=1)) -> Settled:
+        reply = Reply(451, "4.4.5", "SES Throttling: slow down")
+        return Settled(Deferred(reply, "throttled", Blame.SERVICE), self.clock.now() + wait)
+
+    def held(self, wait: timedelta = timedelta(minutes=10)) -> Settled:
+        reply = Reply(451, "4.3.5", "SES AccessDenied: no")
+        return Settled(Deferred(reply, "access_denied", Blame.OPERATOR), self.clock.now() + wait)
+
+    def ambiguous(self, wait: timedelta = PATIENCE) -> Settled:
+        reply = Reply(451, "4.4.2", "SES: no answer; the message may be sent more than once")
+        return Settled(Ambiguous(reply, "timeout"), self.clock.now() + wait)
+
+
+def relayed(ses_message_id: str = "0100-abc") -> Settled:
+    return Settled(Relayed(ses_message_id), None)
+
+
+def failed() -> Settled:
+    reply = Reply(554, "5.6.0", "SES MessageRejected: no")
+    return Settled(Failed(reply, "rejected", Blame.MESSAGE), None)
+
+
+@asynccontextmanager
+async def opened(
+    path: Path, clock: FrozenClock | None = None, **words: Any
+) -> AsyncIterator[Opened]:
+    """Open a store where memory file systems are fine, and close it."""
+    clock = clock or FrozenClock()
+    facts = RecordingFacts()
+    arguments: dict[str, Any] = {
+        "ambiguous_wait": PATIENCE,
+        "min_free": 0.0,
+        "unsafe": True,
+    } | words
+    store = await Store.open(path, clock=clock, facts=facts, node="node-1", **arguments)
+    async with store:
+        yield Opened(store, clock, facts, path)

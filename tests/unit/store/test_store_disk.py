@@ -1,0 +1,125 @@
+"""The disk under the spool, and its lock."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from relay.ports import SpoolError
+from relay.store.disk import Room, file_system_of, refuse_unsafe
+from relay.store.lock import SpoolLock
+from tests.fakes import FrozenClock
+from tests.unit.store.stores import opened
+
+MOUNTS = """\
+22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+25 22 0:21 / /run rw,nosuid shared:5 - tmpfs tmpfs rw
+40 22 0:45 / /var/lib/mail rw,relatime shared:9 - nfs4 server:/mail rw
+41 22 0:46 / /srv/with\\040space rw master:1 shared:9 - fuse.sshfs host: rw
+42 41 0:47 / /srv/with\\040space/local rw - xfs /dev/sdb1 rw
+43 42 0:48 / /srv/with\\040space/local rw - tmpfs tmpfs rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/var/lib/spool", "ext4"),
+        ("/run/spool", "tmpfs"),
+        ("/running", "ext4"),
+        ("/var/lib/mail", "nfs4"),
+        ("/var/lib/mail/deep/down", "nfs4"),
+        ("/srv/with space/x", "fuse.sshfs"),
+        ("/srv/with space/local/x", "tmpfs"),
+    ],
+)
+def test_the_innermost_mount_tells_the_file_system(tmp_path: Path, path: str, kind: str) -> None:
+    table = tmp_path / "mountinfo"
+    table.write_text(MOUNTS)
+    assert file_system_of(Path(path), table) == kind
+
+
+def test_where_there_is_no_mount_table_nothing_is_known(tmp_path: Path) -> None:
+    assert file_system_of(tmp_path, tmp_path / "none") == ""
+
+
+@pytest.mark.P1
+@pytest.mark.parametrize("kind", ["tmpfs", "ramfs", "nfs", "nfs4", "cifs", "9p", "fuse.sshfs"])
+def test_memory_and_network_file_systems_are_refused(kind: str) -> None:
+    with pytest.raises(SpoolError, match=f"is on {kind}.* spool.unsafe: true"):
+        refuse_unsafe(Path("/spool"), kind)
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "zfs", "overlay", ""])
+def test_local_disks_are_taken(kind: str) -> None:
+    must_not_raise = refuse_unsafe
+    must_not_raise(Path("/spool"), kind)
+
+
+async def test_a_spool_on_an_unsafe_file_system_is_opened_only_when_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.store.store.file_system_of", lambda _: "tmpfs")
+    with pytest.raises(SpoolError, match="lives in memory"):
+        async with opened(tmp_path, unsafe=False):
+            pass
+    async with opened(tmp_path, unsafe=True):
+        pass
+
+
+def test_room_ends_at_the_floor_and_starts_in_freed_pages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 1,000 blocks of 1 KiB, 150 of them free.
+    looks = []
+
+    def statvfs(path: Path) -> os.statvfs_result:
+        looks.append(path)
+        return os.statvfs_result((1024, 1024, 1000, 160, 150, 0, 0, 0, 0, 255))
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    clock = FrozenClock()
+    room = Room(tmp_path, min_free=0.1, clock=clock)
+    assert room.holds(50 * 1024, reusable=0)
+    assert not room.holds(50 * 1024 + 1, reusable=0)
+    assert room.holds(50 * 1024 + 1, reusable=1)
+    assert len(looks) == 1
+    clock.advance(timedelta(seconds=1))
+    assert room.holds(1, reusable=0)
+    assert len(looks) == 2
+
+
+def test_a_second_daemon_is_told_which_process_has_the_spool(tmp_path: Path) -> None:
+    lock = SpoolLock(tmp_path)
+    with pytest.raises(SpoolError, match=f"in use by process {os.getpid()}; stop that daemon"):
+        SpoolLock(tmp_path)
+    lock.release()
+    SpoolLock(tmp_path).release()
+
+
+async def test_a_store_is_opened_once_at_a_time(tmp_path: Path) -> None:
+    for _ in range(2):
+        async with opened(tmp_path):
+            with pytest.raises(SpoolError, match="in use by process"):
+                async with opened(tmp_path):
+                    pass
+
+
+async def test_a_directory_that_cannot_be_made_is_told_of(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(SpoolError, match="cannot be used: "):
+        async with opened(tmp_path / "file" / "spool"):
+            pass
+
+
+async def test_a_file_that_is_no_database_is_told_of_and_the_lock_given_back(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "record.db").write_bytes(b"not a database, but long enough to be one" * 100)
+    for _ in range(2):
+        with pytest.raises(SpoolError, match=r"record\.db: file is not a database"):
+            async with opened(tmp_path):
+                pass

@@ -1,0 +1,86 @@
+"""What is asked on the way of every mail is found by key, however long the queue is."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from relay.store import claiming, ledger, recovery, schema, settling, view
+
+SPOOL_STATEMENTS = [
+    claiming._DUE,
+    claiming._TAKE,
+    claiming._NEXT_DUE,
+    settling._LEASED,
+    *settling._RETIRE,
+    settling._UPDATE,
+    settling._GONE,
+    settling._COUNT_UNSETTLED,
+    settling._RELEASE,
+    settling._STATES,
+    settling._TURN_RECIPIENTS,
+    settling._TURN,
+    recovery._CLAIMED,
+    recovery._MARKED,
+    recovery._UNMARKED,
+    recovery._IN_FILES,
+    view._PAGE,
+    view._ONE,
+]
+RECORD_STATEMENTS = [
+    *ledger._BY_MAIL,
+    *ledger._BY_RECIPIENT,
+    *ledger._BY_MESSAGE,
+    ledger._MAIL_OF,
+]
+
+
+def in_words(statement: str) -> str:
+    return " ".join(statement.split())[:60]
+
+
+@pytest.fixture(name="databases", scope="module")
+def _databases(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[dict[str, sqlite3.Connection]]:
+    path: Path = tmp_path_factory.mktemp("plans")
+    with (
+        closing(schema.connect(path / "spool.db")) as spool,
+        closing(schema.connect(path / "record.db")) as record,
+    ):
+        schema.migrate(spool, schema.SPOOL)
+        schema.migrate(record, schema.RECORD)
+        yield {"spool": spool, "record": record}
+
+
+def plan(connection: sqlite3.Connection, statement: str) -> list[str]:
+    names = ("key", "node", "limit")
+    values = dict.fromkeys(names) if ":key" in statement else [None] * statement.count("?")
+    rows = connection.execute("EXPLAIN QUERY PLAN " + statement, values).fetchall()
+    return [row[3] for row in rows]
+
+
+@pytest.mark.P6
+@pytest.mark.parametrize("statement", SPOOL_STATEMENTS, ids=in_words)
+def test_nothing_of_the_spool_is_gone_through_from_end_to_end(
+    databases: dict[str, sqlite3.Connection], statement: str
+) -> None:
+    scans = [step for step in plan(databases["spool"], statement) if step.startswith("SCAN")]
+    assert all("VIRTUAL TABLE" in scan for scan in scans)
+
+
+@pytest.mark.parametrize("statement", RECORD_STATEMENTS, ids=in_words)
+def test_nothing_of_the_record_is_gone_through_from_end_to_end(
+    databases: dict[str, sqlite3.Connection], statement: str
+) -> None:
+    assert not [step for step in plan(databases["record"], statement) if step.startswith("SCAN")]
+
+
+def test_what_is_due_is_found_in_order(databases: dict[str, sqlite3.Connection]) -> None:
+    steps = plan(databases["spool"], claiming._DUE)
+    assert steps[0] == "SEARCH entry USING INDEX entry_due (sender=? AND due_at<?)"
+    assert not [step for step in steps if "ORDER BY" in step]

@@ -1,0 +1,83 @@
+"""Databases are brought up to date, and never taken for older ones."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from relay.ports import SpoolError
+from relay.store import schema
+
+FIRST = ("CREATE TABLE fruit (name TEXT) STRICT", "INSERT INTO fruit VALUES ('apple')")
+SECOND = ("ALTER TABLE fruit ADD COLUMN weight INTEGER NOT NULL DEFAULT 1",)
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(schema.connect(tmp_path / "test.db")) as connection:
+        yield connection
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    assert isinstance(version, int)
+    return version
+
+
+@pytest.mark.parametrize("migrations", [schema.SPOOL, schema.RECORD])
+def test_an_empty_file_becomes_the_newest_version(
+    connection: sqlite3.Connection, migrations: tuple[schema.Migration, ...]
+) -> None:
+    schema.migrate(connection, migrations)
+    assert version_of(connection) == len(migrations)
+    schema.migrate(connection, migrations)
+    assert version_of(connection) == len(migrations)
+
+
+def test_a_file_of_version_one_keeps_its_rows(connection: sqlite3.Connection) -> None:
+    schema.migrate(connection, [FIRST])
+    schema.migrate(connection, [FIRST, SECOND])
+    assert version_of(connection) == 2
+    assert connection.execute("SELECT name, weight FROM fruit").fetchall() == [("apple", 1)]
+
+
+def test_a_migration_that_fails_leaves_nothing(connection: sqlite3.Connection) -> None:
+    schema.migrate(connection, [FIRST])
+    with pytest.raises(sqlite3.OperationalError):
+        schema.migrate(connection, [FIRST, (*SECOND, "CREATE TABLE fruit (again)")])
+    assert version_of(connection) == 1
+    assert connection.execute("SELECT * FROM fruit").fetchall() == [("apple",)]
+
+
+def test_a_file_of_a_newer_release_is_refused(connection: sqlite3.Connection) -> None:
+    schema.migrate(connection, [FIRST, SECOND])
+    with pytest.raises(SpoolError, match=r"test\.db has version 2, .* written by a newer release"):
+        schema.migrate(connection, [FIRST])
+
+
+@pytest.mark.P1
+def test_commits_are_fsynced_and_space_can_be_given_back(connection: sqlite3.Connection) -> None:
+    schema.migrate(connection, schema.SPOOL)
+    found = {
+        name: connection.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("journal_mode", "synchronous", "auto_vacuum")
+    }
+    assert found == {"journal_mode": "wal", "synchronous": 2, "auto_vacuum": 2}
+
+
+def test_an_old_sqlite_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 31, 1))
+    with pytest.raises(SpoolError, match=r"too old; 3\.38\.0 is needed"):
+        schema.connect(tmp_path / "test.db")
+
+
+def test_a_reader_cannot_write(connection: sqlite3.Connection, tmp_path: Path) -> None:
+    schema.migrate(connection, [FIRST])
+    with closing(schema.connect_to_read(tmp_path / "test.db")) as reader:
+        assert reader.execute("SELECT name FROM fruit").fetchall() == [("apple",)]
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            reader.execute("DELETE FROM fruit")
