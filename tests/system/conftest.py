@@ -1,0 +1,58 @@
+"""Fixtures of the system tests: a simulated SES, and relays started against it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from relay.simulator import Settings, Simulator
+from tests.system.house import Relay, configuration
+
+StartRelay = Callable[..., Awaitable[Relay]]
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[Simulator]:
+    settings = Settings(
+        identities=frozenset({"example.com"}),
+        max_send_rate=10_000.0,
+        daily_quota=-1,
+        control_rate=None,
+    )
+    async with Simulator(settings) as running:
+        yield running
+
+
+@pytest.fixture
+async def start_relay(tmp_path: Path, simulator: Simulator) -> AsyncIterator[StartRelay]:
+    """Start a relay against the simulator; keywords are parts of its configuration."""
+    relays: list[Relay] = []
+
+    async def start(**parts: str) -> Relay:
+        config = tmp_path / "relay.yaml"
+        config.write_text(configuration(tmp_path, parts.pop("ses", simulator.url), **parts))
+        relay = Relay(config)
+        relays.append(relay)
+        await relay.start()
+        return relay
+
+    yield start
+    for relay in relays:
+        if relay.is_running:
+            assert await relay.stop() == 0, relay.complaints
+
+
+@pytest.fixture
+def needs(request: pytest.FixtureRequest) -> Callable[[str], str]:
+    """Return the path of a program, or skip saying which is missing; CI allows no skip."""
+
+    def find(name: str) -> str:
+        path = shutil.which(name, path="/usr/local/bin:/usr/bin:/bin:/usr/sbin")
+        if path is None:
+            pytest.skip(f"{name} is not installed")
+        return path
+
+    return find

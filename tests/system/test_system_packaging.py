@@ -1,0 +1,161 @@
+"""What ships around the code: unit file, image, wheel, command line help, README."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from relay.simulator import Simulator
+from tests.system.house import CLI, ROOT, Relay, configuration, environment, run
+
+UNIT = ROOT / "systemd" / "ses-relay.service"
+
+
+async def test_systemd_finds_no_fault_in_the_unit(
+    needs: Callable[[str], str], tmp_path: Path
+) -> None:
+    # The unit names the installed program; here stands one that exists.
+    unit = tmp_path / "ses-relay.service"
+    unit.write_text(UNIT.read_text().replace("/opt/ses-relay/bin/relay", "/bin/true"))
+    code, said = await run(needs("systemd-analyze"), "verify", "--man=no", str(unit))
+    assert (code, said) == (0, "")
+
+
+async def test_the_unit_is_well_sandboxed(needs: Callable[[str], str]) -> None:
+    # systemd's own scale: 0 is nothing exposed, 10 is everything; ours is 1.6.
+    code, said = await run(
+        needs("systemd-analyze"), "security", "--offline=true", "--threshold=20", str(UNIT)
+    )
+    assert code == 0, said[-400:]
+
+
+async def test_systemd_is_told_when_the_daemon_is_ready_and_when_it_stops(
+    simulator: Simulator, tmp_path: Path
+) -> None:
+    path = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifications:
+        notifications.bind(str(path))
+        notifications.settimeout(30)
+        config = tmp_path / "relay.yaml"
+        config.write_text(configuration(tmp_path, simulator.url))
+        relay = Relay(config, env=environment(NOTIFY_SOCKET=str(path)))
+        await relay.start()
+        assert await asyncio.to_thread(notifications.recv, 100) == b"READY=1"
+        assert await relay.stop() == 0
+        assert await asyncio.to_thread(notifications.recv, 100) == b"STOPPING=1"
+
+
+def sources() -> set[str]:
+    return {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "relay").rglob("*")
+        if path.suffix in (".py", ".typed")
+    }
+
+
+async def test_the_wheel_of_the_image_holds_the_whole_package(tmp_path: Path) -> None:
+    # As the Dockerfile builds it.
+    code, said = await run(
+        *(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"),
+        *("--no-build-isolation", "--wheel-dir", str(tmp_path), str(ROOT)),
+    )
+    assert code == 0, said
+    (wheel,) = await asyncio.to_thread(lambda: list(tmp_path.glob("*.whl")))
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if name.startswith("relay/")}
+    assert names == sources()
+
+
+def test_the_image_installs_only_what_is_pinned_by_hash() -> None:
+    text = (ROOT / "Dockerfile").read_text()
+    installs = re.findall(r"pip (?:install|wheel) (.*?)(?: \\\n| *\n)", text)
+    assert len(installs) == 4
+    for words in installs:
+        assert "--require-hashes" in words or "--no-deps" in words, words
+    for name in ("requirements.lock", "requirements-build.lock", "requirements-dev.lock"):
+        lock = (ROOT / name).read_text()
+        pinned = re.findall(r"^[a-z0-9-]+(?:\[.*\])?==", lock, re.MULTILINE)
+        assert len(pinned) == len(re.findall(r"^[a-z0-9]", lock, re.MULTILINE))
+        assert lock.count("--hash=sha256:") >= len(pinned)
+
+
+VERBS = (
+    "serve",
+    "check",
+    "demo",
+    "reload",
+    "status",
+    "trace",
+    "version",
+    "queue list",
+    "queue show",
+    "queue retry",
+    "suppression list",
+    "suppression add",
+    "suppression remove",
+    "secret hash",
+    "secret token",
+)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+async def test_every_verb_explains_itself_with_an_example(verb: str) -> None:
+    code, said = await run(*CLI, *verb.split(), "--help")
+    assert code == 0
+    assert "Examples:" in said
+
+
+async def test_the_help_and_the_readme_name_the_same_verbs() -> None:
+    _, said = await run(*CLI, "--help")
+    top = set(re.findall(r"^  ([a-z]+)  ", said, re.MULTILINE))
+    assert top == {verb.partition(" ")[0] for verb in VERBS}
+    readme = (ROOT / "README.md").read_text()
+    # Commands stand in code, sentences do not.
+    code = " ".join(re.findall(r"`[^`\n]+`|^\$ [^#\n]*", readme, re.MULTILINE))
+    named = set(re.findall(r"relay ([a-z]+)", code))
+    assert len(named) >= 8
+    assert named <= top, f"the README names verbs that do not exist: {named - top}"
+
+
+def test_the_configuration_in_the_readme_is_the_minimal_one() -> None:
+    readme = (ROOT / "README.md").read_text()
+    (sample,) = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
+    assert yaml.safe_load(sample) == yaml.safe_load((ROOT / "config/minimal.yaml").read_text())
+
+
+def test_make_names_only_targets_that_exist() -> None:
+    readme = (ROOT / "README.md").read_text()
+    named = set(re.findall(r"(?:\$ |`)make ([a-z]+)", readme))
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert len(named) >= 6
+    assert named <= targets, named - targets
+
+
+async def test_usage_errors_exit_2() -> None:
+    code, _ = await run(*CLI, "queue", "nonsense")
+    assert code == 2
+
+
+async def test_the_daemon_imports_nothing_that_only_the_command_line_needs() -> None:
+    program = (
+        "import sys, relay.cli\n"
+        "sys.argv = ['relay', 'serve', '--config', '/nonexistent']\n"
+        "try: relay.cli.main()\n"
+        "except SystemExit as end: print(end.code, *sys.modules)"
+    )
+    code, said = await run(sys.executable, "-c", program)
+    assert code == 0, said
+    exit_code, *loaded = said.splitlines()[-1].split()
+    assert exit_code == "78"
+    assert "relay.daemon" in loaded
+    parts = {name.partition(".")[0] for name in loaded}
+    assert not parts & {"typer", "click", "boto3", "moto"}
+    assert not {name for name in loaded if name.startswith(("rich.", "relay.simulator"))}

@@ -1,0 +1,278 @@
+"""Real clients hand in real mail; what SES gets is what they sent, octet for octet."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import smtplib
+import ssl
+from collections.abc import Callable, Iterator
+from email.message import EmailMessage
+from pathlib import Path
+
+import pytest
+
+from relay.simulator import Message, Simulator
+from tests.system.conftest import StartRelay
+from tests.system.house import Relay, run
+from tests.tls import certificate_files
+
+TRACE = re.compile(rb"Received: from .*?\r\n(?:[ \t].*?\r\n)*X-Relay-Id: [0-9A-Z]{20}\r\n")
+
+TEXT = b"From: app@example.com\r\nTo: jane@example.net\r\nSubject: Hi\r\n\r\nHello,\r\nworld.\r\n"
+LATIN1 = (
+    b"From: J\xe4ne <app@example.com>\r\nTo: jane@example.net\r\nSubject: caf\xe9\r\n"
+    b"Content-Type: text/plain; charset=iso-8859-1\r\nContent-Transfer-Encoding: 8bit\r\n"
+    b"\r\nGr\xfc\xdfe\r\n"
+)
+DOTS = (
+    b"From: app@example.com\r\nSubject: dots\r\n\r\n"
+    b".\r\n..\r\n...\r\n. \r\n.x\r\nx.\r\n\r\n.\r\n\r\n.end\r\n"
+)
+
+
+def with_attachment() -> bytes:
+    mail = EmailMessage()
+    mail["From"], mail["To"], mail["Subject"] = "app@example.com", "jane@example.net", "Report"
+    mail.set_content("See the table.")
+    mail.add_alternative("<p>See the <b>table</b>.</p>", subtype="html")
+    mail.add_attachment(bytes(range(256)) * 40, maintype="application", subtype="x-table")
+    return mail.as_bytes().replace(b"\n", b"\r\n")
+
+
+def five_megabytes() -> bytes:
+    line = hashlib.sha256(b"line").hexdigest().encode() + b"\r\n"
+    return TEXT + line * (5_000_000 // len(line))
+
+
+MAILS = {
+    "text": TEXT,
+    "html with attachment": with_attachment(),
+    "8-bit latin-1": LATIN1,
+    "dot lines": DOTS,
+    "5 MB": five_megabytes(),
+}
+
+
+def as_sent(message: Message) -> bytes:
+    """Return what SES got, less the trace header the relay declares."""
+    match = TRACE.match(message.raw)
+    assert match is not None, message.raw[:300]
+    return message.raw[match.end() :]
+
+
+@pytest.fixture(params=MAILS, ids=str)
+def mail(request: pytest.FixtureRequest) -> bytes:
+    return MAILS[request.param]
+
+
+async def the_message(simulator: Simulator) -> Message:
+    (message,) = await simulator.received(1)
+    return message
+
+
+def send_with_smtplib(port: int, mail: bytes, *recipients: str) -> None:
+    with smtplib.SMTP("127.0.0.1", port) as client:
+        client.sendmail("app@example.com", list(recipients), mail, ["BODY=8BITMIME"])
+
+
+@pytest.mark.P2
+async def test_smtplib(start_relay: StartRelay, simulator: Simulator, mail: bytes) -> None:
+    relay = await start_relay()
+    await asyncio.to_thread(send_with_smtplib, relay.ports["legacy"], mail, "jane@example.net")
+    message = await the_message(simulator)
+    assert as_sent(message) == mail
+    assert message.source == "app@example.com"
+    assert [str(one) for one in message.recipients] == ["jane@example.net"]
+
+
+@pytest.mark.P2
+async def test_swaks(
+    start_relay: StartRelay,
+    simulator: Simulator,
+    mail: bytes,
+    needs: Callable[[str], str],
+    tmp_path: Path,
+) -> None:
+    relay = await start_relay()
+    content = tmp_path / "mail"
+    # swaks reads a mail as a Unix program does: it makes CRLF of the line ends, hides the dots, and
+    # ends the last line itself.
+    content.write_bytes(mail.removesuffix(b"\r\n").replace(b"\r\n", b"\n"))
+    code, said = await run(
+        needs("swaks"),
+        *("--server", "127.0.0.1", "--port", str(relay.ports["legacy"])),
+        *("--from", "app@example.com", "--to", "jane@example.net"),
+        *("--data", f"@{content}", "--suppress-data"),
+    )
+    assert code == 0, said[-2000:]
+    assert as_sent(await the_message(simulator)) == mail
+
+
+@pytest.mark.P2
+async def test_curl(
+    start_relay: StartRelay,
+    simulator: Simulator,
+    mail: bytes,
+    needs: Callable[[str], str],
+    tmp_path: Path,
+) -> None:
+    relay = await start_relay()
+    content = tmp_path / "mail"
+    content.write_bytes(mail)
+    code, said = await run(
+        needs("curl"),
+        *("--silent", "--show-error", f"smtp://127.0.0.1:{relay.ports['legacy']}"),
+        *("--mail-from", "app@example.com", "--mail-rcpt", "jane@example.net"),
+        *("--upload-file", str(content)),
+    )
+    assert code == 0, said
+    assert as_sent(await the_message(simulator)) == mail
+
+
+@pytest.mark.P2
+async def test_msmtp(
+    start_relay: StartRelay,
+    simulator: Simulator,
+    mail: bytes,
+    needs: Callable[[str], str],
+    tmp_path: Path,
+) -> None:
+    relay = await start_relay()
+    content = tmp_path / "mail"
+    # msmtp reads a mail as a Unix program does, and makes CRLF of the line ends itself.
+    content.write_bytes(mail.replace(b"\r\n", b"\n"))
+    words = (
+        f"{needs('msmtp')} --file=/dev/null --host=127.0.0.1 --port={relay.ports['legacy']}"
+        " --tls=off --auth=off --set-date-header=off --set-msgid-header=off"
+        f" --from=app@example.com jane@example.net < {content}"
+    )
+    code, said = await run("sh", "-c", words)
+    assert code == 0, said
+    assert as_sent(await the_message(simulator)) == mail
+
+
+@pytest.mark.P2
+async def test_blind_recipients_get_the_mail_and_the_bcc_header_is_gone(
+    start_relay: StartRelay, simulator: Simulator
+) -> None:
+    relay = await start_relay()
+    mail = (
+        b"From: app@example.com\r\nTo: jane@example.net\r\nBcc: boss@example.net,\r\n"
+        b" spy@example.net\r\nX-SES-CONFIGURATION-SET: other\r\nSubject: Hi\r\n\r\nHi\r\n"
+    )
+    everyone = ["spy@example.net", "jane@example.net", "boss@example.net"]
+    await asyncio.to_thread(send_with_smtplib, relay.ports["legacy"], mail, *everyone)
+    message = await the_message(simulator)
+    assert [str(one) for one in message.recipients] == everyone
+    assert as_sent(message) == (
+        b"From: app@example.com\r\nTo: jane@example.net\r\nSubject: Hi\r\n\r\nHi\r\n"
+    )
+    assert b"spy" not in message.raw
+    assert message.configuration_set == "default"
+
+
+SUBMISSION = """\
+  - {name: submission, address: "127.0.0.1:0", tls: starttls-required, auth: required}
+  - {name: smtps, address: "127.0.0.1:0", tls: implicit, auth: required}
+"""
+# `relay secret hash` of "correct horse"; cheap to check, for tests.
+SENDERS = """\
+  - name: billing
+    login: billing
+    secret_hash: "{secret}"
+    from: [billing@example.com]
+"""
+
+
+@pytest.fixture
+async def submission(start_relay: StartRelay, tmp_path: Path) -> Relay:
+    code, said = await run("sh", "-c", "printf 'correct horse' | .venv/bin/relay secret hash")
+    assert code == 0, said
+    secret = said.split('"')[1]
+    certificate, key = certificate_files(tmp_path)
+    return await start_relay(
+        listeners=SUBMISSION,
+        tls=f"tls: {{certificate: {certificate}, key: {key}}}",
+        senders=SENDERS.format(secret=secret),
+    )
+
+
+BILLING = b"From: billing@example.com\r\nSubject: Invoice\r\n\r\nPay.\r\n"
+
+
+@pytest.mark.P7
+@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
+@pytest.mark.parametrize("listener", ["submission", "smtps"])
+async def test_swaks_authenticates_over_tls(
+    submission: Relay,
+    simulator: Simulator,
+    needs: Callable[[str], str],
+    mechanism: str,
+    listener: str,
+) -> None:
+    tls = "--tls" if listener == "submission" else "--tls-on-connect"
+    words = (
+        needs("swaks"),
+        *("--server", "127.0.0.1", "--port", str(submission.ports[listener]), tls),
+        *("--from", "billing@example.com", "--to", "jane@example.net"),
+        *("--h-From", "billing@example.com", "--body", "Pay."),
+        *("--auth", mechanism, "--auth-user", "billing"),
+    )
+    code, said = await run(*words, "--auth-password", "wrong horse")
+    assert code != 0
+    assert "535 5.7.8" in said
+    assert simulator.taken == 0
+    code, said = await run(*words, "--auth-password", "correct horse")
+    assert code == 0, said[-2000:]
+    message = await the_message(simulator)
+    assert message.source == "billing@example.com"
+    assert b"with ESMTPSA" in message.raw
+
+
+async def test_smtplib_authenticates_over_starttls(submission: Relay, simulator: Simulator) -> None:
+    def send() -> None:
+        context = ssl.create_default_context(cafile=submission.config.parent / "certificate.pem")
+        with smtplib.SMTP("127.0.0.1", submission.ports["submission"]) as client:
+            client.starttls(context=context)
+            client.login("billing", "correct horse")
+            client.sendmail("billing@example.com", ["jane@example.net"], BILLING)
+
+    await asyncio.to_thread(send)
+    assert as_sent(await the_message(simulator)) == BILLING
+
+
+async def test_curl_authenticates_over_implicit_tls(
+    submission: Relay, simulator: Simulator, needs: Callable[[str], str], tmp_path: Path
+) -> None:
+    content = tmp_path / "mail"
+    content.write_bytes(BILLING)
+    code, said = await run(
+        needs("curl"),
+        *("--silent", "--show-error", f"smtps://127.0.0.1:{submission.ports['smtps']}"),
+        *("--cacert", str(tmp_path / "certificate.pem"), "--user", "billing:correct horse"),
+        *("--mail-from", "billing@example.com", "--mail-rcpt", "jane@example.net"),
+        *("--upload-file", str(content)),
+    )
+    assert code == 0, said
+    assert as_sent(await the_message(simulator)) == BILLING
+
+
+def secrets_in(lines: Iterator[str]) -> list[str]:
+    return [line for line in lines if "horse" in line or "argon2" in line]
+
+
+async def test_no_password_ever_reaches_the_log(submission: Relay) -> None:
+    def log_in(password: str) -> None:
+        context = ssl.create_default_context(cafile=submission.config.parent / "certificate.pem")
+        with smtplib.SMTP("127.0.0.1", submission.ports["submission"]) as client:
+            client.starttls(context=context)
+            client.login("billing", password)
+
+    await asyncio.to_thread(log_in, "correct horse")
+    with pytest.raises(smtplib.SMTPAuthenticationError):
+        await asyncio.to_thread(log_in, "wrong horse")
+    await submission.logged("auth.succeeded")
+    await submission.logged("auth.failed")
+    assert secrets_in(str(line) for line in submission.lines) == []
