@@ -1,0 +1,125 @@
+"""Command after command: each to its method, junk and faults counted, faults kept from the client.
+
+Does not know what any command does: a subclass brings the table of verbs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, ClassVar, Final, TypeAlias
+
+from relay.facts import Facts
+from relay.mail.reply import Reply
+from relay.smtp import replies
+from relay.smtp.authentication import RESPONSE_LIMIT
+from relay.smtp.connection import Connection, HangUpError
+from relay.smtp.settings import Deadlines
+
+# Octets, CRLF not counted. RFC 5321 section 4.5.3.1.4, and what SIZE, BODY, AUTH and the DSN
+# parameters may add to MAIL and RCPT.
+_LINE_LIMIT: Final = 510
+_LINE_LIMITS: Final = {b"MAIL": 2048, b"RCPT": 2048, b"AUTH": RESPONSE_LIMIT + 32}
+
+# Between two accepted mails. A client that keeps its connection may well send RSET or NOOP with
+# every mail; one that sends nothing else is not here to send mail.
+_JUNK_LIMIT: Final = 100
+_FAULT_LIMIT: Final = 3
+
+# Browsers that were made to speak to us, and probes (postconf(5), smtpd_forbidden_commands).
+_OTHER_PROTOCOLS: Final = frozenset(
+    b"CONNECT DELETE GET HEAD OPTIONS PATCH POST PRI PUT TRACE".split()
+)
+
+Command: TypeAlias = Callable[[Any, str], Awaitable[None]]
+
+
+class Dialogue(Connection):
+    """The sequence of commands of one session."""
+
+    commands: ClassVar[Mapping[bytes, Command]]
+    """What each verb does; given the session and the rest of the line."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, deadlines: Deadlines, facts: Facts, session_id: str
+    ) -> None:
+        super().__init__(loop, deadlines)
+        self.session_id = session_id
+        self.facts = facts
+        self._junk = 0
+        self._faults = 0
+
+    @abstractmethod
+    def banner(self) -> bytes:
+        """Return the greeting."""
+
+    @property
+    @abstractmethod
+    def is_in_transaction(self) -> bool:
+        """Whether MAIL was taken and its transaction is not over."""
+
+    @abstractmethod
+    def forget_transaction(self) -> None:
+        """Return to where MAIL may be given."""
+
+    async def converse(self) -> None:
+        """Greet, then obey one command after the other."""
+        self.say(self.banner())
+        while True:
+            await self._obey(await self.next_line())
+
+    def report(self, error: Exception) -> None:
+        """Report a fault outside of any command; it ends the session."""
+        self.note_fault("smtp.session", error)
+        self.say(replies.TOO_MANY_FAULTS.line)
+
+    def note_fault(self, where: str, error: Exception) -> None:
+        """Report a fault of ours; after so many of them the session ends with its next reply."""
+        self._faults += 1
+        self.facts.fault(where, error, self.session_id)
+
+    def count_junk(self) -> None:
+        """Count what brought no mail any nearer; so many times, then hang up."""
+        self._junk += 1
+        if self._junk > _JUNK_LIMIT:
+            raise HangUpError(replies.TOO_MUCH_JUNK)
+
+    def say_junk(self, reply: Reply) -> None:
+        """Answer what brought no mail any nearer."""
+        self.count_junk()
+        self.say(reply.line)
+
+    def forgive_junk(self) -> None:
+        """Take note that mail was accepted."""
+        self._junk = 0
+
+    async def _obey(self, line: bytes) -> None:
+        name, _, argument = line.partition(b" ")
+        verb = name.upper()
+        command = self.commands.get(verb)
+        if command is None:
+            if verb in _OTHER_PROTOCOLS or (line and not line[:1].isalpha()):
+                raise HangUpError(replies.NOT_SMTP)
+            is_long = len(line) > _LINE_LIMIT
+            self.say_junk(replies.LINE_TOO_LONG if is_long else replies.UNKNOWN_COMMAND)
+        elif len(line) > _LINE_LIMITS.get(verb, _LINE_LIMIT):
+            self.say_junk(replies.LINE_TOO_LONG)
+        else:
+            # Latin-1 keeps every octet as it is; what may be in an argument is its parser's to say.
+            await self._attempt(command, argument.strip(b" \t").decode("latin-1"))
+
+    async def _attempt(self, command: Command, argument: str) -> None:
+        """Carry out a command. Our own faults end the transaction, not the session."""
+        try:
+            await command(self, argument)
+        except (HangUpError, EOFError):
+            raise
+        except Exception as error:
+            if self.is_lost:
+                raise
+            self.forget_transaction()
+            self.note_fault("smtp.command", error)
+            self.say(replies.INTERNAL_ERROR.line)
+        if self._faults >= _FAULT_LIMIT:
+            raise HangUpError(replies.TOO_MANY_FAULTS)

@@ -1,0 +1,163 @@
+"""Who a client is: HELO and EHLO, STARTTLS, AUTH.
+
+Does not know mail: a subclass takes it from whoever is known well enough.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import Final, cast
+
+from relay.policy.admission import Auth
+from relay.smtp import replies
+from relay.smtp.authentication import AuthFailure, authenticate
+from relay.smtp.client import Client
+from relay.smtp.connection import HangUpError
+from relay.smtp.dialogue import Dialogue
+from relay.smtp.offer import Offer
+from relay.smtp.sasl import MECHANISMS
+from relay.smtp.settings import AuthWithoutTls, ListenerSettings, TlsMode
+from relay.smtp.surroundings import Surroundings
+
+_AUTH_FAILURE_LIMIT: Final = 3
+
+
+class Introduction(Dialogue):
+    """The part of a session in which it learns who the client is."""
+
+    # ruff: noqa: N802
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        settings: ListenerSettings,
+        surroundings: Surroundings,
+        offer: Offer,
+    ) -> None:
+        super().__init__(loop, surroundings.deadlines, surroundings.facts, secrets.token_hex(5))
+        self.settings = settings
+        self.surroundings = surroundings
+        self._offer = offer
+        self._auth_failures = 0
+
+    @property
+    def client(self) -> Client:
+        """What is known of the client by now."""
+        return cast("Client", self.session)
+
+    @property
+    def needs_starttls(self) -> bool:
+        """Whether nothing is to be taken from this client before STARTTLS."""
+        return self.settings.tls is TlsMode.STARTTLS_REQUIRED and not self.client.is_secure
+
+    def banner(self) -> bytes:
+        """Return the greeting of the listener."""
+        return self._offer.banner(self.surroundings.rules.current)
+
+    def _create_session(self) -> Client:
+        return Client(self.loop, self._wire)
+
+    def _set_rset_state(self) -> None:
+        self.forget_transaction()
+
+    # --- introductions ---
+
+    async def smtp_HELO(self, hostname: str) -> None:
+        """Begin without extensions."""
+        if self._introduce(hostname, extended=False):
+            self.say(self._offer.helo(self.surroundings.rules.current))
+
+    async def smtp_EHLO(self, hostname: str) -> None:
+        """Begin, and say what we offer."""
+        if self._introduce(hostname, extended=True):
+            client = self.client
+            may_auth = self._takes_passwords and client.proven is None
+            ruleset = self.surroundings.rules.current
+            self.say(self._offer.ehlo(ruleset, secure=client.is_secure, auth=may_auth))
+
+    def _introduce(self, name: str, *, extended: bool) -> bool:
+        if not name:
+            self.say_junk(replies.HELO_SYNTAX)
+            return False
+        if self.client.host_name:
+            # Again and again is not an introduction.
+            self.count_junk()
+        self.forget_transaction()
+        self.client.introduce(name, extended=extended)
+        return True
+
+    # --- TLS and AUTH ---
+
+    async def smtp_STARTTLS(self, arg: str) -> None:
+        """Encrypt the connection and forget what was said in the clear (RFC 3207)."""
+        context = self.surroundings.tls
+        if arg:
+            self.say_junk(replies.NO_ARGUMENT)
+        elif self.client.is_secure:
+            self.say_junk(replies.TLS_ALREADY)
+        elif context is None or not self._has_starttls:
+            self.say_junk(replies.NOT_IMPLEMENTED)
+        else:
+            if not self.has_more:
+                self.say(replies.START_TLS.line)
+                await self.flush()
+            # Whatever came before the handshake was not encrypted, and whoever put it there may
+            # not be the client (CVE-2011-0411).
+            if self.has_more:
+                raise HangUpError(replies.OCTETS_BEHIND_STARTTLS, linger=True)
+            await self.encrypt(context)
+            self.forget_transaction()
+            self.session = self._create_session()
+
+    @property
+    def _has_starttls(self) -> bool:
+        return self.settings.tls in (TlsMode.STARTTLS, TlsMode.STARTTLS_REQUIRED)
+
+    @property
+    def _takes_passwords(self) -> bool:
+        """Whether AUTH may be used on this connection as it is."""
+        if self.settings.auth is Auth.OFF:
+            return False
+        if self.client.is_secure:
+            return True
+        is_exempt = self.settings.auth_without_tls is AuthWithoutTls.LOOPBACK
+        return is_exempt and self.client.is_on_this_host and not self.needs_starttls
+
+    async def smtp_AUTH(self, arg: str) -> None:
+        """Let the client prove which sender it is (RFC 4954)."""
+        mechanism, _, initial = arg.partition(" ")
+        mechanism = mechanism.upper()  # .NET sends it in lower case
+        client = self.client
+        if not client.extended_smtp:
+            self.say_junk(replies.HELO_FIRST)
+        elif self.settings.auth is Auth.OFF:
+            self.say_junk(replies.AUTH_NOT_OFFERED)
+        elif client.proven is not None or self.is_in_transaction:
+            self.say_junk(replies.AUTH_NOT_NOW)
+        elif not mechanism or " " in initial:
+            self.say_junk(replies.AUTH_SYNTAX)
+        elif mechanism not in MECHANISMS:
+            self.say_junk(replies.AUTH_UNKNOWN_MECHANISM)
+        elif not self._takes_passwords:
+            self.facts.auth_failed(self.session_id, mechanism, "tls_required")
+            tls_first = self.needs_starttls
+            self.say_junk(replies.TLS_REQUIRED.reply if tls_first else replies.AUTH_NEEDS_TLS)
+        else:
+            await self._identify(mechanism, initial.encode("latin-1") if initial else None)
+
+    async def _identify(self, mechanism: str, initial: bytes | None) -> None:
+        ruleset = self.surroundings.rules.current
+        verifier = self.surroundings.verifier
+        answer = await authenticate(self, mechanism, initial, verifier=verifier, ruleset=ruleset)
+        if not isinstance(answer, AuthFailure):
+            self.client.prove(answer, ruleset)
+            self.facts.authenticated(self.session_id, mechanism, answer.name)
+            self.say(replies.AUTHENTICATED.line)
+            return
+        self.facts.auth_failed(self.session_id, mechanism, answer.reason)
+        self.say_junk(answer.reply)
+        if answer.reason == "credentials":
+            self._auth_failures += 1
+            if self._auth_failures >= _AUTH_FAILURE_LIMIT:
+                raise HangUpError(replies.TOO_MANY_AUTH_FAILURES)

@@ -1,0 +1,57 @@
+"""The trace fields we prepend: Received (RFC 5321 section 4.4) and X-Relay-Id.
+
+Knows their syntax. Does not know sessions; what a client called itself is never copied unless it
+has the shape of a host name.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from email.utils import format_datetime
+from functools import lru_cache
+from typing import Final
+
+from relay.mail.address import Address
+from relay.mail.envelope import QueueId
+from relay.policy.sender import Host
+
+# Underscores are not in the grammar, but Windows hosts have them.
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,253}|\[[A-Za-z0-9.:]{2,64}\]")
+
+
+def protocol_name(*, extended: bool, secure: bool, authenticated: bool) -> str:
+    """Return the "with" keyword of RFC 3848."""
+    if not extended:
+        return "SMTP"
+    return "ESMTP" + "S" * secure + "A" * authenticated
+
+
+def opening(client_name: str, client: Host, *, hostname: str, protocol: str) -> bytes:
+    """Return what every Received field of one client begins with, up to the queue id."""
+    literal = f"[IPv6:{client}]" if client.version == 6 else f"[{client}]"  # noqa: PLR2004
+    name = client_name if _HOST_NAME.fullmatch(client_name) else literal
+    return f"Received: from {name} ({literal})\r\n\tby {hostname} with {protocol} id ".encode(
+        "ascii"
+    )
+
+
+def trace_fields(
+    opened: bytes, queue_id: QueueId, now: datetime, only_recipient: Address | None
+) -> bytes:
+    """Return both fields. A recipient is named only when there is no other to be shown to."""
+    name = queue_id.encode("ascii")
+    towards = b"\r\n\tfor <%b>" % str(only_recipient).encode("ascii") if only_recipient else b""
+    return b"%b%b%b; %b\r\nX-Relay-Id: %b\r\n" % (
+        opened,
+        name,
+        towards,
+        _date(now.replace(microsecond=0)),
+        name,
+    )
+
+
+@lru_cache(maxsize=2)
+def _date(second: datetime) -> bytes:
+    """Return the date of RFC 5322 section 3.3; written once a second, not once a mail."""
+    return format_datetime(second).encode("ascii")
