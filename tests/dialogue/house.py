@@ -22,7 +22,7 @@ from relay.smtp.listener import Deadlines, FrontDoor, ListenerSettings, Surround
 from relay.smtp.tls import server_context
 from tests.builders import a_ruleset, a_sender
 from tests.fakes import FakeSpool, FakeSuppressions, FrozenClock, RecordingFacts, StaticRules
-from tests.unit.smtp.certificates import self_signed
+from tests.tls import self_signed
 
 PASSWORD = "swordfish"
 TOKEN_HASH = "sha256:" + hashlib.sha256(PASSWORD.encode()).hexdigest()

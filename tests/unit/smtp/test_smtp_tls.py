@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from relay.smtp.tls import server_context
-from tests.unit.smtp.certificates import certificate_pem, key_pem, new_key, self_signed
+from tests.tls import certificate_pem, key_pem, new_key, self_signed
 
 
 def test_a_context_speaks_tls_1_2_and_newer(tmp_path: Path) -> None:
