@@ -33,7 +33,7 @@ class Facts(Protocol):
         ...
 
     def authenticated(self, session_id: str, mechanism: str, sender: SenderName) -> None:
-        """An AUTH exchange succeeded."""
+        """An AUTH exchange succeeded; mechanism is plain or login."""
         ...
 
     def auth_failed(self, session_id: str, mechanism: str, reason: str) -> None:

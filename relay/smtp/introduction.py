@@ -140,7 +140,7 @@ class Introduction(Dialogue):
         elif mechanism not in MECHANISMS:
             self.say_junk(replies.AUTH_UNKNOWN_MECHANISM)
         elif not self._takes_passwords:
-            self.facts.auth_failed(self.session_id, mechanism, "tls_required")
+            self.facts.auth_failed(self.session_id, mechanism.lower(), "tls_required")
             tls_first = self.needs_starttls
             self.say_junk(replies.TLS_REQUIRED.reply if tls_first else replies.AUTH_NEEDS_TLS)
         else:
@@ -152,10 +152,10 @@ class Introduction(Dialogue):
         answer = await authenticate(self, mechanism, initial, verifier=verifier, ruleset=ruleset)
         if not isinstance(answer, AuthFailure):
             self.client.prove(answer, ruleset)
-            self.facts.authenticated(self.session_id, mechanism, answer.name)
+            self.facts.authenticated(self.session_id, mechanism.lower(), answer.name)
             self.say(replies.AUTHENTICATED.line)
             return
-        self.facts.auth_failed(self.session_id, mechanism, answer.reason)
+        self.facts.auth_failed(self.session_id, mechanism.lower(), answer.reason)
         self.say_junk(answer.reply)
         if answer.reason == "credentials":
             self._auth_failures += 1

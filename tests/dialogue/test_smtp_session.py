@@ -271,10 +271,10 @@ async def test_facts_of_auth_name_the_reason_and_never_the_secret() -> None:
             await caller.ask(*lines)
         session_id = house.told("session_opened")[0][0]
         assert house.told("auth_failed") == [
-            (session_id, "PLAIN", "credentials"),
-            (session_id, "LOGIN", "aborted"),
+            (session_id, "plain", "credentials"),
+            (session_id, "login", "aborted"),
         ]
-        assert house.told("authenticated") == [(session_id, "PLAIN", "billing")]
+        assert house.told("authenticated") == [(session_id, "plain", "billing")]
         assert "swordfish" not in repr(house.facts.told)
     closed = a_listener(auth=Auth.REQUIRED)
     async with a_house(listener=closed) as house, await Caller.at(house.port) as caller:
