@@ -14,7 +14,7 @@ from relay.mail.entry import Settled
 from relay.mail.envelope import AccountName, Mail, QueueId, SenderName
 from relay.mail.feedback import FeedbackEvent, Suppression
 from relay.mail.outcome import Outcome
-from relay.mail.reply import Refusal
+from relay.mail.reply import Refusal, Reply
 from relay.ports import SendQuota
 
 
@@ -32,6 +32,14 @@ class Facts(Protocol):
         """A session ended, however it ended."""
         ...
 
+    def connection_refused(self, listener: str, peer: str, reason: str) -> None:
+        """A connection ended before a session began; reason is limit or tls."""
+        ...
+
+    def hung_up(self, session_id: str, reply: Reply) -> None:
+        """We ended a session that would have gone on, with this as the last reply."""
+        ...
+
     def authenticated(self, session_id: str, mechanism: str, sender: SenderName) -> None:
         """An AUTH exchange succeeded; mechanism is plain or login."""
         ...
@@ -46,9 +54,12 @@ class Facts(Protocol):
         phase: str,
         refusal: Refusal,
         sender: SenderName | None,
-        recipient: Address | None = None,
+        address: Address | None = None,
     ) -> None:
-        """A command of a transaction was refused; phase is mail, rcpt or data."""
+        """A command of a transaction was refused; phase is mail, rcpt or data.
+
+        `address` is the reverse-path or the recipient that the command named, if it named one.
+        """
         ...
 
     def accepted(self, session_id: str, listener: str, mail: Mail, seconds: float) -> None:

@@ -5,7 +5,7 @@ Adapters never import each other; `relay.daemon` hands them what they need of th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -42,6 +42,10 @@ class SpoolError(Exception):
 
 class SpoolFullError(SpoolError):
     """There is no room: tell the client 452 and keep what is there."""
+
+
+class ContentError(Exception):
+    """Content is not what was spooled: missing, of another length, or failing its checksum."""
 
 
 class WithdrawnError(SpoolError):
@@ -126,6 +130,8 @@ class Claim:
 
     `recipients` are those due; the first `marked` of them carry the durable mark "an attempt is
     about to be made". `attempts` counts, per recipient, the attempts begun, this one included.
+    `waited` is how long the mail could have been attempted since it came, `held` how long it was
+    held; neither counts time in which the relay was down.
     """
 
     mail: Mail
@@ -135,6 +141,8 @@ class Claim:
     marked: int
     token: int
     lease_until: datetime
+    waited: timedelta
+    held: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +167,13 @@ class Queue(Protocol):
         now: datetime,
         lease: timedelta,
         chunk: int,
+        room: int,
     ) -> Claims:
         """Lease up to so many due entries of each sender, oldest due first.
+
+        Senders are served in the order of `wants`. Nothing more is leased once the entries leased
+        have `room` recipients marked between them; the first is leased however many it has. What
+        cannot be read is set aside as corrupt, and never keeps others from being leased.
 
         In the same transaction the first `chunk` due recipients of each get the attempt mark:
         after a crash a marked recipient is ambiguous, an unmarked one is not.
@@ -195,6 +208,10 @@ class Queue(Protocol):
         """Set the entry aside: its content is missing, short or fails its checksum (P5)."""
         ...
 
+    async def readmit(self, senders: Collection[SenderName], *, now: datetime) -> int:
+        """Make due what is held for want of its sender, which is back; return how many."""
+        ...
+
     async def senders(self) -> Sequence[SenderName]:
         """Return the senders with entries in the spool, configured or not."""
         ...
@@ -220,8 +237,8 @@ class Carrier(Protocol):
     async def relay(self, consignment: Consignment) -> Answer:
         """Ask SES to take the consignment and return what came of it.
 
-        Returns rather than raises for everything SES or the network does. Raises OSError when the
-        content cannot be read, and ValueError when it is not what was spooled (length, checksum).
+        Returns rather than raises for everything SES or the network does. Raises ContentError when
+        the content is not what was spooled, and OSError when it cannot be read now.
         """
         ...
 
@@ -312,6 +329,10 @@ class QueueView(Protocol):
 
     async def list_entries(self, after: str, limit: int) -> Sequence[QueuedMail]:
         """Return entries in order of queue id, after the given one."""
+        ...
+
+    async def addressed_to(self, recipient: str, limit: int) -> Sequence[QueuedMail]:
+        """Return entries with that recipient, oldest first; case is ignored."""
         ...
 
     async def show(self, queue_id: QueueId) -> QueuedMail | None:

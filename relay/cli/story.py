@@ -26,7 +26,7 @@ def _answered(event: Mapping[str, Any]) -> str:
 
 
 def _refused(event: Mapping[str, Any]) -> str:
-    who = f" {event['recipient']}" if event["recipient"] else ""
+    who = f" {event['address']}" if event["address"] else ""
     return f"{event['phase'].upper()}{who}: {event['reply']}"
 
 

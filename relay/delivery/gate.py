@@ -7,6 +7,7 @@ the way to it opens the breaker, a refused message touches neither. Does not kno
 from __future__ import annotations
 
 from collections import Counter
+from math import inf
 from typing import Final
 
 from relay.facts import Facts
@@ -45,20 +46,23 @@ class Gate:
         """Let nothing more through: the daemon is draining."""
         self._closed = True
 
-    def free(self) -> int:
-        """Return how many attempts may start now."""
+    def free(self) -> tuple[int, float]:
+        """Return how many attempts may start now; if none, the seconds until some may.
+
+        Infinite where only the end of an attempt can change it. Both from one reading of the
+        clock: of two, the second may find that the wait is over and the first that it is not.
+        """
         now = self._clock.monotonic()
-        self._heed_quota()
-        if self._closed or now < self._quiet_until:
-            return 0
+        self._heed_quota(now)
+        if self._closed:
+            return 0, inf
+        wait = max(self._quiet_until - now, self._breaker.wait(now), self._bucket.wait(now))
+        if wait > 0:
+            return 0, wait
         allowed = self._breaker.allows(now)
         free = min(self.lanes - self.busy.total(), self._bucket.whole(now))
-        return max(0, free if allowed is None else min(free, allowed))
-
-    def wait(self) -> float:
-        """Return the seconds until it is worth asking again, lanes aside; 0 for now."""
-        now = self._clock.monotonic()
-        return max(self._quiet_until - now, self._breaker.wait(now), self._bucket.wait(now), 0.0)
+        free = free if allowed is None else min(free, allowed)
+        return (free, 0.0) if free > 0 else (0, inf)
 
     def pace(self) -> float:
         """Return the seconds an attempt under way must wait before its next call."""
@@ -119,8 +123,7 @@ class Gate:
         if was_open:
             self._facts.breaker(self.account.name, opened=False, reason="")
 
-    def _heed_quota(self) -> None:
+    def _heed_quota(self, now: float) -> None:
         quota = self.account.quota
-        if quota is not None and quota.rate != self._bucket.rate and quota.rate > 0:
-            self._bucket.rate = quota.rate
-            self._bucket.burst = max(1.0, quota.rate)
+        if quota is not None and quota.rate != self._bucket.rate:
+            self._bucket.change(quota.rate, quota.rate, now)

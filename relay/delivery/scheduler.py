@@ -118,9 +118,9 @@ class Scheduler:
                 by_account.setdefault(sender.route.account, {})[name] = sender.priority
         for account, waiting in by_account.items():
             gate = self._gates[account]
-            free = gate.free()
+            free, pause = gate.free()
             if not free:
-                wait = min(wait, gate.wait() or _FAR)
+                wait = min(wait, pause)
                 continue
             ceilings = {}
             for name in waiting:
@@ -138,7 +138,7 @@ class Scheduler:
         return wants, wait
 
     def _ceiling(self, ruleset: Ruleset, sender: Sender) -> tuple[int | None, float]:
-        """Return how many of its messages the sender's own rate lets go now, and the wait if 0."""
+        """Return how many of its messages the sender's own rate lets go now; if 0, the wait."""
         rate = sender.limits.rate
         if rate is None or sender.limits.over_limit is not OverLimit.PACE:
             return None, _FAR
@@ -151,7 +151,8 @@ class Scheduler:
             bucket = self._paces[sender.name] = TokenBucket(
                 rate.per_second, sender.limits.burst, now
             )
-        return bucket.whole(now), bucket.wait(now) or _FAR
+        whole = bucket.whole(now)
+        return whole, _FAR if whole else bucket.wait(now)
 
     async def _start(self, wants: dict[SenderName, int]) -> None:
         desk = self._desk

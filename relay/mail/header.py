@@ -6,6 +6,7 @@ and never re-serialises a field it keeps.
 
 from __future__ import annotations
 
+import binascii
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,8 +19,12 @@ from relay.mail.address import Address, AddressError
 _FIELD: Final = re.compile(rb"([!-9;-~]+)[ \t]*:([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)\r\n")
 # A From field is a few hundred octets. Each is looked at by itself below, so 256 KiB of them would
 # hold up every other session for 0.1 s.
-_LIST_LIMIT: Final = 16384
-_ENCODED_WORD: Final = re.compile(r"=\?[^?\s]+\?[^?\s]+\?[^?\s]*\?=")
+_LIST_LIMIT: Final = 4096
+_ENCODED_WORD: Final = re.compile(r"=\?([^?\s*]+)(?:\*[^?\s]*)?\?([BQbq])\?([^?\s]*)\?=")
+_QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
+# What makes an address, ends a field, or is no part of a name.
+_MARKS: Final = re.compile(r"[@<>\\\x00-\x08\x0a-\x1f\x7f]")
+_QUOTE_MARKS: Final = re.compile(r'["@<>\\\x00-\x08\x0a-\x1f\x7f]')
 
 
 class HeaderError(ValueError):
@@ -83,7 +88,7 @@ def mailboxes(value: bytes) -> tuple[Address, ...]:
 
     Strict on purpose: display names are skipped, but where the list could be read in two ways it is
     refused with HeaderError, because SES's reading might not be ours. Comments, groups and route
-    addresses are such cases; so is an address inside an encoded word.
+    addresses are such cases; so is what would be an address once an encoded word is decoded.
     """
     if len(value) > _LIST_LIMIT:
         raise HeaderError("the address list is too long")
@@ -133,12 +138,45 @@ def _mailbox(item: str) -> Address:
     text = item.strip(" \t")
     if text.endswith(">"):
         name, _, text = text[:-1].rpartition("<")
-        # `a@b <c@d>`: some readers show, and some authorise, the first.
-        if '"' not in name and "@" in _ENCODED_WORD.sub("", name):
-            raise HeaderError("a display name with an address in it must be quoted")
+        _check_name(name)
     elif "<" in text:
         raise HeaderError("something follows the angle bracket")
     try:
         return Address.parse(text.strip(" \t"))
     except AddressError as error:
         raise HeaderError("an address is not a mailbox of RFC 5321") from error
+
+
+def _check_name(name: str) -> None:
+    """Refuse a display name in which some reader could find an address before the real one.
+
+    Quoted strings may hold anything, but nothing of an address may be glued to them or stand
+    outside: `a@b "" <c@d>` and `"a"@b <c@d>` are a@b to many readers. An encoded word must not
+    decode to the marks that make addresses, for there are readers that decode first.
+    """
+    for quoted in _QUOTED.findall(name):
+        # Decoded first, an encoded quotation mark would end the string early.
+        if any(_QUOTE_MARKS.search(_decoded(*word)) for word in _ENCODED_WORD.findall(quoted)):
+            raise HeaderError("an encoded display name hides an address")
+        if "=?" in _ENCODED_WORD.sub(" ", quoted):
+            raise HeaderError("an encoded display name is cut short")
+    bare = _QUOTED.sub(" ", name)
+    for word in _ENCODED_WORD.findall(bare):
+        decoded = _decoded(*word)
+        if _MARKS.search(decoded) or decoded.count('"') % 2:
+            raise HeaderError("an encoded display name hides an address")
+    bare = _ENCODED_WORD.sub(" ", bare)
+    if _MARKS.search(bare) or '"' in bare or "=?" in bare:
+        raise HeaderError("a display name with an address in it must be quoted")
+
+
+def _decoded(charset: str, encoding: str, text: str) -> str:
+    """Return what an encoded word (RFC 2047) may be read as; every mark where it is unreadable."""
+    try:
+        if encoding in "bB":
+            octets = binascii.a2b_base64(text)
+        else:
+            octets = binascii.a2b_qp(text.replace("_", " "))
+        return octets.decode(charset)
+    except (binascii.Error, LookupError, ValueError):
+        return "@"

@@ -16,7 +16,7 @@ from relay.mail.entry import Settled
 from relay.mail.envelope import AccountName, Mail, QueueId, SenderName
 from relay.mail.feedback import FeedbackEvent, FeedbackKind, Suppression
 from relay.mail.outcome import Ambiguous, Deferred, Failed, Outcome, Relayed
-from relay.mail.reply import Refusal
+from relay.mail.reply import Refusal, Reply
 from relay.observe.logs import Logger
 from relay.observe.metrics import Metrics
 from relay.ports import SendQuota
@@ -33,18 +33,38 @@ class MailLog:
     def __init__(self, logger: Logger, metrics: Metrics) -> None:
         self.logger = logger
         self._metrics = metrics
+        # Where the open sessions come from: what is refused must be found by its peer.
+        self._peers: dict[str, tuple[str, str]] = {}
         metrics.feedback_at.set(time.time())
 
     def session_opened(self, session_id: str, listener: str, peer: str) -> None:
         """A client connected."""
         self._metrics.connections[listener].inc()
         self._metrics.sessions[listener].inc()
+        self._peers[session_id] = listener, peer
         self.logger.debug("session.opened", session_id=session_id, listener=listener, peer=peer)
 
     def session_closed(self, session_id: str, listener: str) -> None:
         """A session ended, however it ended."""
         self._metrics.sessions[listener].dec()
+        self._peers.pop(session_id, None)
         self.logger.debug("session.closed", session_id=session_id)
+
+    def connection_refused(self, listener: str, peer: str, reason: str) -> None:
+        """A connection ended before a session began."""
+        self._metrics.connections_refused[listener, reason].inc()
+        self.logger.info("session.refused", listener=listener, peer=peer, reason=reason)
+
+    def hung_up(self, session_id: str, reply: Reply) -> None:
+        """We ended a session that would have gone on."""
+        listener, peer = self._peers.get(session_id, ("", ""))
+        self.logger.info(
+            "session.hung_up",
+            session_id=session_id,
+            listener=listener,
+            peer=peer,
+            reply=str(reply),
+        )
 
     def authenticated(self, session_id: str, mechanism: str, sender: SenderName) -> None:
         """An AUTH exchange succeeded."""
@@ -57,8 +77,14 @@ class MailLog:
         """An AUTH exchange failed."""
         self._metrics.auth_attempts[mechanism].inc()
         self._metrics.auth_failures[mechanism, reason].inc()
+        listener, peer = self._peers.get(session_id, ("", ""))
         self.logger.warning(
-            "auth.failed", session_id=session_id, mechanism=mechanism, reason=reason
+            "auth.failed",
+            session_id=session_id,
+            listener=listener,
+            peer=peer,
+            mechanism=mechanism,
+            reason=reason,
         )
 
     def refused(
@@ -67,20 +93,23 @@ class MailLog:
         phase: str,
         refusal: Refusal,
         sender: SenderName | None,
-        recipient: Address | None = None,
+        address: Address | None = None,
     ) -> None:
         """A command of a transaction was refused."""
         self._metrics.refusals[phase, refusal.reason].inc()
         if refusal.reason == "suppressed":
             self._metrics.suppression_hits["refused"].inc()
+        listener, peer = self._peers.get(session_id, ("", ""))
         self.logger.info(
             "mail.refused",
             session_id=session_id,
+            listener=listener,
+            peer=peer,
             phase=phase,
             reason=refusal.reason,
             reply=str(refusal.reply),
             sender=sender or "",
-            recipient="" if recipient is None else str(recipient),
+            address="" if address is None else str(address),
         )
 
     def accepted(self, session_id: str, listener: str, mail: Mail, seconds: float) -> None:

@@ -38,6 +38,7 @@ FEEDBACK_REFUSALS: Final = (
     "certificate",
     "store",
 )
+NOT_SERVED: Final = ("limit", "tls")
 READINESS_CHECKS: Final = ("spool", "listeners", "draining")
 BOUNCE_CLASSES: Final = ("permanent", "transient", "undetermined")
 
@@ -103,6 +104,7 @@ class Metrics:
         known = tuple(names)
         for children in (self.connections, self.sessions, self.accepted, self.recipients):
             children.born(known)
+        self.connections_refused.born((name, reason) for name in known for reason in NOT_SERVED)
 
     def know_accounts(self, names: Iterable[str]) -> None:
         """Create the children of these accounts."""
@@ -131,6 +133,12 @@ class Metrics:
     def _smtp(self) -> None:
         self.connections = self._counters(
             "relay_smtp_connections_total", "SMTP connections accepted.", "listener"
+        )
+        self.connections_refused = self._counters(
+            "relay_smtp_connections_refused_total",
+            "SMTP connections that ended before a session began.",
+            "listener",
+            "reason",
         )
         self.sessions = self._gauges("relay_smtp_sessions", "SMTP sessions open now.", "listener")
         self.auth_attempts = self._counters(

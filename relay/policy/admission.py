@@ -75,6 +75,10 @@ TWO_FROMS: Final = Refusal(
 RATE_LIMITED: Final = Refusal(
     Reply(451, "4.7.1", "Your sending rate is exceeded; try again later"), "rate_limited"
 )
+NO_LITERALS: Final = Refusal(
+    Reply(553, "5.1.3", "Amazon SES sends to domain names only, not to address literals"),
+    "bad_address",
+)
 TOO_MANY_HOPS: Final = Refusal(
     Reply(554, "5.4.6", "Too many Received headers; this looks like a mail loop"), "loop"
 )
@@ -134,8 +138,12 @@ def refuse_address(fault: AddressFault, *, reverse_path: bool) -> Refusal:
     return Refusal(reply, "bad_address")
 
 
-def admit_recipient(sender: Sender, suppression: Suppression | None) -> Refusal | None:
+def admit_recipient(
+    sender: Sender, recipient: Address, suppression: Suppression | None
+) -> Refusal | None:
     """Decide RCPT for a recipient; `suppression` is what the list says of it."""
+    if recipient.domain.startswith("["):
+        return NO_LITERALS
     if suppression is None or sender.on_suppressed is not OnSuppressed.REJECT:
         return None
     bounced = suppression.reason is SuppressionReason.BOUNCE

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from math import inf
+from typing import Final
+
+
+# As good as without bound, and still a number to count with.
+MANY: Final = 1_000_000
+
 
 class TokenBucket:
     """Tokens accrue at `rate` per second up to `burst` (at least 1); more may be taken: a debt.
@@ -25,15 +32,25 @@ class TokenBucket:
             self._tokens = min(self.burst, self._tokens + (now - self._at) * self.rate)
         self._at = now
 
+    def change(self, rate: float, burst: float, now: float) -> None:
+        """Go on at another rate; what was saved up or owed stays, within the new burst."""
+        self._accrue(now)
+        self.rate = rate
+        self.burst = max(1.0, burst)
+        self._tokens = min(self._tokens, self.burst)
+
     def whole(self, now: float) -> int:
         """Return how many whole tokens there are; 0 when in debt."""
         self._accrue(now)
-        return max(0, int(self._tokens))
+        return int(min(max(self._tokens, 0.0), MANY))
 
     def wait(self, now: float) -> float:
         """Return the seconds until there is a whole token; 0 when there is one now."""
         self._accrue(now)
-        return max(0.0, (1.0 - self._tokens) / self.rate)
+        lack = 1.0 - self._tokens
+        if lack <= 0:
+            return 0.0
+        return lack / self.rate if self.rate > 0 else inf
 
     def take(self, count: float, now: float) -> None:
         """Take `count` tokens, into debt if need be."""

@@ -41,7 +41,7 @@ class Transaction:
         if len(self._recipients) + len(self._dropped) >= RECIPIENT_LIMIT:
             return TOO_MANY_RECIPIENTS
         suppression = suppressions.find(recipient)
-        refusal = admit_recipient(self.sender, suppression)
+        refusal = admit_recipient(self.sender, recipient, suppression)
         if refusal is not None:
             return refusal
         if suppression is not None and self.sender.on_suppressed is OnSuppressed.DROP:

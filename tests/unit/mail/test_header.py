@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from email import message_from_string, policy
+from email.header import decode_header, make_header
+from email.utils import getaddresses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -88,6 +92,13 @@ def test_every_octet_belongs_to_exactly_one_field(pairs: list[tuple[bytes, bytes
         (b'"Doe, Jane" <jane@example.com>', ["jane@example.com"]),
         (b'"jane@bank.example" <jane@example.com>', ["jane@example.com"]),
         (b"=?utf-8?q?J=C3=A4ne?= <jane@example.com>", ["jane@example.com"]),
+        (b"=?utf-8?q?M=C3=BCller=2C_Jane?= <jane@example.com>", ["jane@example.com"]),
+        (
+            b"=?UTF-8?B?SsOkbmU=?= =?iso-8859-1*de?Q?_M=FCller?= <jane@example.com>",
+            ["jane@example.com"],
+        ),
+        (b"=?utf-8?q?J=C3=B6rg_=22JB=22?= <jane@example.com>", ["jane@example.com"]),
+        (b"[JIRA] Admin <jane@example.com>", ["jane@example.com"]),
         (b"J\xe4ne <jane@example.com>", ["jane@example.com"]),
         (b"<jane@example.com>", ["jane@example.com"]),
         (b"a@x.example, B <b@y.example>", ["a@x.example", "b@y.example"]),
@@ -118,8 +129,52 @@ def test_mailboxes_of_an_author_are_found(value: bytes, addresses: list[str]) ->
         b"Jane <jane@example.com> x",
         b"Jane <jane@ex\xe4mple.com>",
         b"jane@example.com\x00",
+        b'jane@bank.example "" <jane@example.com>',
+        b'jane@bank.example "x" <jane@example.com>',
+        b'"jane"@bank.example <jane@example.com>',
+        b'jane."x"@bank.example <jane@example.com>',
+        b'<jane@bank.example> "x" <jane@example.com>',
+        b'=?utf-8?q?"?= <jane@bank.example> =?utf-8?q?"?= <jane@example.com>',
+        b"=?utf-8?q?jane=40bank.example=2C?= <jane@example.com>",
+        b"jane=?utf-8?q?=40?=bank.example <jane@example.com>",
+        b"=?utf-8?b?amFuZUBiYW5rLmV4YW1wbGU=?= <jane@example.com>",
+        b"=?utf-8?q?x=0D=0AFrom:_jane?= <jane@example.com>",
+        b'"x =?utf-8?q?=22?= jane@bank.example, =?utf-8?q?=22?=" <jane@example.com>',
+        b"=?nonsense?q?x?= <jane@example.com>",
+        b"=?utf-8?q?=ff?= <jane@example.com>",
+        b"back\\slash <jane@example.com>",
+        b"vertical\x0btab <jane@example.com>",
     ],
 )
 def test_an_author_that_can_be_read_in_two_ways_is_refused(value: bytes) -> None:
     with pytest.raises(HeaderError):
         mailboxes(value)
+
+
+@pytest.mark.P7
+@given(
+    st.lists(
+        st.sampled_from(
+            ['"', "<", ">", "@", ",", " ", "\\", "(", ")", ":", ";", "=?utf-8?q?", "=40", "=22", "?=",
+             "a", "bank.example", "jane@bank.example", "<jane@bank.example>", '""', '"x"', "."]
+        ),
+        max_size=8,
+    )
+)  # fmt: skip
+def test_no_reader_finds_another_author_than_we_do(pieces: list[str]) -> None:
+    """Python's two readers, before and after decoding, stand for those behind us."""
+    value = "".join(pieces) + " <jane@example.com>"
+    try:
+        ours = {str(address) for address in mailboxes(value.encode())}
+    except HeaderError:
+        return
+    decoded = str(make_header(decode_header(value)))
+    for text in (value, decoded):
+        theirs = {address for _, address in getaddresses([text]) if "@" in address}
+        assert {address.lower() for address in theirs} <= ours, text
+    message = message_from_string(f"From: {value}\n\n", policy=policy.default)
+    try:
+        found = message["From"].addresses
+    except (AttributeError, IndexError, TypeError):
+        return  # this reader falls over some names and finds nobody
+    assert {address.addr_spec.lower() for address in found} <= ours

@@ -25,6 +25,7 @@ from relay.policy.sender import (
 )
 
 MIB = 1024 * 1024
+JANE = Address.parse("jane@example.net")
 
 
 def a_sender(
@@ -147,12 +148,19 @@ def suppressed(reason: SuppressionReason) -> Suppression:
 def test_a_suppressed_recipient_is_refused_with_reason_and_date(
     reason: SuppressionReason, mode: OnSuppressed, reply: str | None
 ) -> None:
-    refusal = admission.admit_recipient(a_sender(on_suppressed=mode), suppressed(reason))
+    refusal = admission.admit_recipient(a_sender(on_suppressed=mode), JANE, suppressed(reason))
     assert (None if refusal is None else str(refusal.reply).partition(":")[0]) == reply
 
 
 def test_nobody_is_refused_who_is_not_suppressed() -> None:
-    assert admission.admit_recipient(a_sender(), None) is None
+    assert admission.admit_recipient(a_sender(), JANE, None) is None
+
+
+@pytest.mark.parametrize("literal", ["jane@[192.0.2.1]", "jane@[IPv6:2001:db8::1]"])
+def test_ses_sends_to_no_address_literal(literal: str) -> None:
+    refusal = admission.admit_recipient(a_sender(), Address.parse(literal), None)
+    assert refusal is not None
+    assert str(refusal.reply).startswith("553 5.1.3")
 
 
 @pytest.mark.P7
