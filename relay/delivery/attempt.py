@@ -17,7 +17,7 @@ from relay.delivery.gate import Gate
 from relay.facts import Facts
 from relay.mail.address import Address
 from relay.mail.entry import Settled
-from relay.mail.outcome import Blame, Deferred, Failed, Outcome
+from relay.mail.outcome import Ambiguous, Blame, Deferred, Failed, Outcome
 from relay.mail.reply import Reply
 from relay.policy.ruleset import Ruleset
 from relay.policy.sender import OnSuppressed, Sender
@@ -26,6 +26,7 @@ from relay.ports import (
     Claim,
     Clock,
     Consignment,
+    ContentError,
     LeaseLostError,
     Queue,
     SpoolError,
@@ -37,6 +38,8 @@ CHUNK: Final = 50
 
 # How long an entry rests after a fault of our own.
 FAULT_REST: Final = timedelta(minutes=5)
+# What an attempt waits for its next call at most, in seconds; after that another may be due first.
+LONGEST_PAUSE: Final = 10.0
 # Between tries to record an outcome while the spool cannot.
 RECORD_AGAIN: Final = 1.0
 
@@ -77,7 +80,10 @@ async def hold(desk: Desk, claim: Claim, reason: str) -> None:
 
 
 class Attempt:
-    """The attempt at one claim, from its first call until the entry is given back."""
+    """The attempt at one claim, from its first call until the entry is given back.
+
+    The tokens of the first call are taken by whoever makes the attempt.
+    """
 
     def __init__(
         self, desk: Desk, gate: Gate, claim: Claim, ruleset: Ruleset, sender: Sender
@@ -87,6 +93,7 @@ class Attempt:
         self._claim = claim
         self._ruleset = ruleset
         self._sender = sender
+        self._is_paid = True
         # Ours (queue id, node, sender) name the mail in SES's events; the sender's own follow.
         self._tags = (
             ("relay-id", claim.mail.queue_id),
@@ -102,7 +109,7 @@ class Attempt:
             await self._make_calls()
         except LeaseLostError as error:
             desk.facts.fault("attempt", error)
-        except (ValueError, FileNotFoundError) as error:
+        except (ContentError, FileNotFoundError) as error:
             complaint = str(error) or type(error).__name__
             await _durably(
                 desk,
@@ -119,26 +126,26 @@ class Attempt:
         groups = deque(self._groups())
         while groups:
             group, settled = self._divide(groups.popleft())
-            outcome: Outcome | None = None
-            if group:
-                outcome = await self._call(group)
-                if _names_nobody(outcome) and len(group) > 1:
-                    # SES took nothing and says that some address is at fault, not which. Halve
-                    # until it stands alone, so that one bad recipient never fails the others.
+            outcome = await self._call(group) if group else None
+            if outcome is not None:
+                if _is_divisible(outcome) and len(group) > 1:
+                    # SES took nothing, and some recipient is at fault: halve until it stands
+                    # alone, so that one bad recipient never fails the others.
                     half = len(group) // 2
                     groups.extendleft((group[half:], group[:half]))
-                    if not settled:
-                        await self._pause()
-                        continue
                 else:
                     settled |= self._settle(group, outcome)
-            go_on = bool(groups) and not isinstance(outcome, Deferred) and self._gate.passes()
-            await self._record(settled, mark=groups[0] if go_on else ())
-            if groups and not go_on:
-                await self._give_back(settled)
+            # Who waits for the pace does not bear the mark yet: a crash meanwhile is no doubt.
+            must_wait = self._gate.pace() > 0
+            if settled:
+                await self._record(settled, mark=groups[0] if groups and not must_wait else ())
+            if not groups:
                 return
-            if groups:
-                await self._pause()
+            if _concerns_all(outcome) or not await self._may_go_on():
+                await self._give_back()
+                return
+            if must_wait:
+                await self._record({}, mark=groups[0])
 
     def _groups(self) -> list[tuple[Address, ...]]:
         """Split the recipients into calls; the first is the one already marked."""
@@ -159,10 +166,14 @@ class Attempt:
     async def _call(self, group: tuple[Address, ...]) -> Outcome:
         """Ask SES once, and let pace and breaker learn from the answer."""
         desk, gate, mail = self._desk, self._gate, self._claim.mail
-        gate.spend(len(group))
+        if self._is_paid:
+            # By the scheduler, which must know before it deals again.
+            self._is_paid = False
+        else:
+            gate.spend(len(group))
         began = desk.clock.monotonic()
         consignment = Consignment(mail, self._claim.content, group, self._sender.route, self._tags)
-        outcome = verdict(await gate.account.carrier.relay(consignment))
+        outcome = verdict(await gate.account.carrier.relay(consignment), group)
         gate.learn(outcome)
         seconds = desk.clock.monotonic() - began
         desk.facts.attempted(gate.account.name, mail, group, outcome, seconds)
@@ -170,14 +181,16 @@ class Attempt:
 
     def _settle(self, group: Sequence[Address], outcome: Outcome) -> dict[Address, Settled]:
         desk, claim = self._desk, self._claim
-        now, events_seen = desk.clock.now(), desk.events_seen()
+        # One throw for all: recipients that are due together go out in one call again.
+        jitter, now, events_seen = desk.jitter(), desk.clock.now(), desk.events_seen()
         return {
             address: self._ruleset.retry.settle(
                 outcome,
                 attempts=claim.attempts[address],
-                arrived_at=claim.mail.arrived_at,
+                waited=claim.waited,
+                held=claim.held,
                 now=now,
-                jitter=desk.jitter(),
+                jitter=jitter,
                 events_seen=events_seen,
             )
             for address in group
@@ -190,17 +203,22 @@ class Attempt:
         for address, one in settled.items():
             desk.facts.settled(self._gate.account.name, claim.mail, address, one, now)
 
-    async def _give_back(self, settled: Mapping[Address, Settled]) -> None:
-        """Leave the recipients not called for yet until those just deferred are due."""
+    async def _give_back(self) -> None:
+        """Leave the recipients not called for as they are: due, as soon as the gate lets them."""
         desk, claim = self._desk, self._claim
-        due_at = max((s.due_at for s in settled.values() if s.due_at), default=desk.clock.now())
-        await _durably(desk, lambda now: desk.queue.release(claim, now=now, due_at=due_at))
+        await _durably(desk, lambda now: desk.queue.release(claim, now=now, due_at=now))
 
-    async def _pause(self) -> None:
-        wait = self._gate.pace()
-        while wait > 0:
-            await asyncio.sleep(wait)
+    async def _may_go_on(self) -> bool:
+        """Wait for the pace; False as soon as the account lets no more calls through."""
+        while self._gate.passes():
             wait = self._gate.pace()
+            if wait <= 0:
+                return True
+            if wait > LONGEST_PAUSE:
+                return False
+            # Looked at again and again: a drain does not wait for a slow account.
+            await asyncio.sleep(min(wait, 1.0))
+        return False
 
 
 async def _durably(desk: Desk, operation: Callable[[datetime], Awaitable[object]]) -> None:
@@ -215,5 +233,12 @@ async def _durably(desk: Desk, operation: Callable[[datetime], Awaitable[object]
             return
 
 
-def _names_nobody(outcome: Outcome) -> bool:
-    return isinstance(outcome, Failed) and outcome.blame is Blame.RECIPIENT
+def _concerns_all(outcome: Outcome | None) -> bool:
+    """Whether those not called for yet would only hear the same."""
+    if isinstance(outcome, Deferred):
+        return not outcome.is_divisible
+    return isinstance(outcome, Ambiguous)
+
+
+def _is_divisible(outcome: Outcome) -> bool:
+    return isinstance(outcome, Failed | Deferred) and outcome.is_divisible

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from math import inf
-from typing import Final
+from typing import Final, NamedTuple
 
 from relay.facts import Facts
 from relay.mail.envelope import SenderName
 from relay.mail.outcome import Ambiguous, Deferred, Failed, Outcome, Relayed
 from relay.policy.breaker import Breaker
 from relay.policy.bucket import TokenBucket
+from relay.policy.sender import Priority
 from relay.policy.verdict import ACCOUNT_TROUBLE
 from relay.ports import Account, Clock
 
@@ -24,6 +25,33 @@ LANES: Final = 50
 # Until SES has told the account's rate: what AWS gives a new production account, recipients per
 # second. Too high costs a throttled call or two, too low would cost hours.
 UNKNOWN_RATE: Final = 14.0
+
+
+# How much of the granted rate is used, and how much of a second's worth may go at once. SES counts
+# in a way it does not tell; by seconds of its own clock, a little less than the rate and almost no
+# burst is what is never refused.
+SHARE: Final = 0.95
+BURST: Final = 0.05
+
+
+class Room(NamedTuple):
+    """What an account lets start now."""
+
+    attempts: int
+    bulk: int
+    """How many of them may be of bulk senders: a quarter of the lanes is kept from them."""
+    recipients: int
+    """For about how many recipients between them."""
+    wait: float
+    """Seconds until some attempt may start, if none may; infinite: once one ends."""
+
+
+class Lane(NamedTuple):
+    """One attempt's place."""
+
+    sender: SenderName
+    is_bulk: bool
+    is_probe: bool
 
 
 class Gate:
@@ -37,8 +65,9 @@ class Gate:
         self._clock = clock
         self._breaker = Breaker()
         rate = UNKNOWN_RATE if account.quota is None else account.quota.rate
-        # One second's worth: SES lets short bursts pass and refuses sustained ones.
-        self._bucket = TokenBucket(rate, rate, clock.monotonic())
+        self._granted = rate
+        self._bucket = TokenBucket(rate * SHARE, rate * BURST, clock.monotonic())
+        self._busy_with_bulk = 0
         self._quiet_until = 0.0
         self._closed = False
 
@@ -46,23 +75,25 @@ class Gate:
         """Let nothing more through: the daemon is draining."""
         self._closed = True
 
-    def free(self) -> tuple[int, float]:
-        """Return how many attempts may start now; if none, the seconds until some may.
+    def room(self) -> Room:
+        """Return what may start now.
 
-        Infinite where only the end of an attempt can change it. Both from one reading of the
-        clock: of two, the second may find that the wait is over and the first that it is not.
+        All from one reading of the clock: of two, the second may find that a wait is over and the
+        first that it is not.
         """
         now = self._clock.monotonic()
         self._heed_quota(now)
         if self._closed:
-            return 0, inf
+            return Room(0, 0, 0, inf)
         wait = max(self._quiet_until - now, self._breaker.wait(now), self._bucket.wait(now))
         if wait > 0:
-            return 0, wait
+            return Room(0, 0, 0, wait)
         allowed = self._breaker.allows(now)
-        free = min(self.lanes - self.busy.total(), self._bucket.whole(now))
-        free = free if allowed is None else min(free, allowed)
-        return (free, 0.0) if free > 0 else (0, inf)
+        tokens = self._bucket.whole(now)
+        attempts = min(self.lanes - self.busy.total(), tokens)
+        attempts = max(0, attempts if allowed is None else min(attempts, allowed))
+        bulk = max(0, min(attempts, self.lanes * 3 // 4 - self._busy_with_bulk))
+        return Room(attempts, bulk, tokens, 0.0 if attempts else inf)
 
     def pace(self) -> float:
         """Return the seconds an attempt under way must wait before its next call."""
@@ -80,17 +111,20 @@ class Gate:
         """Whether an attempt under way may make another call."""
         return not self._closed and not self._breaker.is_open
 
-    def enter(self, sender: SenderName) -> bool:
-        """Occupy a lane; return whether this attempt is the breaker's probe."""
+    def enter(self, sender: SenderName, priority: Priority) -> Lane:
+        """Occupy a lane."""
         self.busy[sender] += 1
-        return self._breaker.begun(self._clock.monotonic())
+        is_bulk = priority is Priority.BULK
+        self._busy_with_bulk += is_bulk
+        return Lane(sender, is_bulk, self._breaker.begun(self._clock.monotonic()))
 
-    def leave(self, sender: SenderName, *, was_probe: bool) -> None:
+    def leave(self, lane: Lane) -> None:
         """Give the lane back."""
-        self.busy[sender] -= 1
-        if not self.busy[sender]:
-            del self.busy[sender]
-        if was_probe:
+        self.busy[lane.sender] -= 1
+        if not self.busy[lane.sender]:
+            del self.busy[lane.sender]
+        self._busy_with_bulk -= lane.is_bulk
+        if lane.is_probe:
             self._breaker.probe_ended()
 
     def spend(self, recipients: int) -> None:
@@ -125,5 +159,6 @@ class Gate:
 
     def _heed_quota(self, now: float) -> None:
         quota = self.account.quota
-        if quota is not None and quota.rate != self._bucket.rate:
-            self._bucket.change(quota.rate, quota.rate, now)
+        if quota is not None and quota.rate != self._granted:
+            self._granted = quota.rate
+            self._bucket.change(quota.rate * SHARE, quota.rate * BURST, now)

@@ -7,9 +7,10 @@ entries of those senders, and gives each to an Attempt.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from relay.delivery.attempt import CHUNK, Attempt, Desk, give_back, hold
 from relay.delivery.gate import Gate
@@ -28,6 +29,15 @@ SPOOL_AGAIN: Final = 1.0
 _FAR: Final = 3600.0
 
 
+class Deal(NamedTuple):
+    """What is to be claimed of whom, for one account; without one, to be held."""
+
+    account: AccountName | None
+    wants: dict[SenderName, int]
+    room: int
+    """For about how many recipients."""
+
+
 class Scheduler:
     """Runs attempts until told to drain."""
 
@@ -37,7 +47,8 @@ class Scheduler:
         self._gates = gates
         self._wake = asyncio.Event()
         self._draining = False
-        self._deal = 0
+        # How many deals each account had, so that turns go round.
+        self._turns: Counter[AccountName] = Counter()
         # Senders that may have something due now, and those that will at a known time.
         self._awake: set[SenderName] = set()
         self._due: dict[SenderName, datetime] = {}
@@ -65,10 +76,10 @@ class Scheduler:
             while not self._draining:
                 self._wake.clear()
                 self._rouse()
-                wants, wait = self._wants()
-                if wants:
-                    await self._start(wants)
-                else:
+                deals, wait = self._deals()
+                for deal in deals:
+                    await self._start(deal)
+                if not deals:
                     await self._sleep(wait)
         finally:
             self._resting.set()
@@ -102,25 +113,25 @@ class Scheduler:
             del self._due[name]
             self._awake.add(name)
 
-    def _wants(self) -> tuple[dict[SenderName, int], float]:
-        """Return how many entries to claim of whom; if none, the seconds until that may change."""
+    def _deals(self) -> tuple[list[Deal], float]:
+        """Return what to claim; if nothing, the seconds until that may change."""
         ruleset = self._rules.current
-        self._deal += 1
-        wants: dict[SenderName, int] = {}
         wait = _FAR
+        orphans: dict[SenderName, int] = {}
         by_account: dict[AccountName, dict[SenderName, Priority]] = {}
         for name in self._awake:
             sender = ruleset.senders.get(name)
             if sender is None:
-                # Claimed only to be held, where operators see it.
-                wants[name] = CHUNK
+                orphans[name] = CHUNK
             else:
                 by_account.setdefault(sender.route.account, {})[name] = sender.priority
+        # Mail of removed senders is claimed only to be held, where operators see it.
+        deals = [Deal(None, orphans, len(orphans) * CHUNK)] if orphans else []
         for account, waiting in by_account.items():
             gate = self._gates[account]
-            free, pause = gate.free()
-            if not free:
-                wait = min(wait, pause)
+            room = gate.room()
+            if not room.attempts:
+                wait = min(wait, room.wait)
                 continue
             ceilings = {}
             for name in waiting:
@@ -128,14 +139,18 @@ class Scheduler:
                 if ceiling is not None:
                     ceilings[name] = ceiling
                     wait = min(wait, pause)
-            wants |= shares(
-                in_turn(waiting, self._deal),
-                free=free,
+            wants = shares(
+                in_turn(waiting, self._turns[account]),
+                free=room.attempts,
+                bulk=[name for name, priority in waiting.items() if priority is Priority.BULK],
+                free_for_bulk=room.bulk,
                 busy=gate.busy,
                 lanes=gate.lanes,
                 ceilings=ceilings,
             )
-        return wants, wait
+            if wants:
+                deals.append(Deal(account, wants, room.recipients))
+        return deals, wait
 
     def _ceiling(self, ruleset: Ruleset, sender: Sender) -> tuple[int | None, float]:
         """Return how many of its messages the sender's own rate lets go now; if 0, the wait."""
@@ -154,28 +169,31 @@ class Scheduler:
         whole = bucket.whole(now)
         return whole, _FAR if whole else bucket.wait(now)
 
-    async def _start(self, wants: dict[SenderName, int]) -> None:
-        desk = self._desk
+    async def _start(self, deal: Deal) -> None:
+        desk, wants = self._desk, deal.wants
         now = desk.clock.now()
         try:
             claims = await desk.queue.claim(
-                wants, node=desk.node, now=now, lease=LEASE, chunk=CHUNK
+                wants, node=desk.node, now=now, lease=LEASE, chunk=CHUNK, room=deal.room
             )
         except SpoolError:
             await self._sleep(SPOOL_AGAIN)
             return
         ruleset = self._rules.current
-        taken = dict.fromkeys(wants, 0)
+        taken, called = dict.fromkeys(wants, 0), 0
         for claim in claims.taken:
             taken[claim.mail.sender] += 1
+            called += claim.marked
             self._launch(claim, ruleset)
+        if claims.taken and deal.account is not None:
+            self._turns[deal.account] += 1
         for name, wanted in wants.items():
-            if taken[name] < wanted:
-                # A notice that came while we claimed set the event: it is looked at again.
-                if not self._wake.is_set():
-                    self._awake.discard(name)
-                if name in claims.next_due:
-                    self._due[name] = claims.next_due[name]
+            if name in claims.next_due:
+                self._due[name] = claims.next_due[name]
+            # A sender that got less than it wanted has no more that is due, unless the others had
+            # the room. A notice that came while we claimed set the event: it is looked at again.
+            if taken[name] < wanted and called < deal.room and not self._wake.is_set():
+                self._awake.discard(name)
 
     def _launch(self, claim: Claim, ruleset: Ruleset) -> None:
         name = claim.mail.sender
@@ -191,19 +209,20 @@ class Scheduler:
             if pace is not None:
                 pace.take(1, self._desk.clock.monotonic())
             gate = self._gates[sender.route.account]
-            # Taken before the task runs, or the next deal would see the lane free.
-            was_probe = gate.enter(name)
+            # Lane and tokens are taken before the task runs, or the next deal would see them free.
+            lane = gate.enter(name, sender.priority)
+            gate.spend(claim.marked)
             task = asyncio.create_task(Attempt(self._desk, gate, claim, ruleset, sender).run())
-            task.add_done_callback(lambda _: gate.leave(name, was_probe=was_probe))
+            task.add_done_callback(lambda _: gate.leave(lane))
             task.add_done_callback(lambda done: self._ended(done, name))
         self._attempts.add(task)
 
     def _ended(self, task: asyncio.Task[None], name: SenderName) -> None:
         self._attempts.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._desk.facts.fault("scheduler", error)
         # What it deferred has a new due time, and its lane is free.
         self.notice(name)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._desk.facts.fault("scheduler", error)
 
     async def _sleep(self, seconds: float) -> None:
         due = min(self._due.values(), default=None)

@@ -44,6 +44,8 @@ class Deferred:
     reason: str
     blame: Blame
     wait: timedelta | None = None
+    is_divisible: bool = False
+    """Whether it may be due to one recipient of the call and not to the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class Failed:
     reply: Reply
     reason: str
     blame: Blame
+    is_divisible: bool = False
+    """Whether it may be due to one recipient of the call and not to the others."""
 
 
 @dataclass(frozen=True, slots=True)

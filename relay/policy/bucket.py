@@ -5,7 +5,6 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
-
 # As good as without bound, and still a number to count with.
 MANY: Final = 1_000_000
 

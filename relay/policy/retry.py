@@ -42,6 +42,11 @@ class RetrySchedule:
         doublings = min(max(attempts - 1, 0), 20)
         return min(first * (1 << doublings), self.ceiling) * (1 + jitter / 4)
 
+    def _has_expired(self, outcome: Deferred, waited: timedelta, held: timedelta) -> bool:
+        if outcome.blame is Blame.OPERATOR:
+            return waited + held >= self.lifetime + OPERATOR_GRACE
+        return waited >= self.lifetime
+
     def _wait(self, outcome: Deferred, attempts: int, jitter: float) -> timedelta:
         if outcome.wait is None:
             return self.delay(attempts, self.first, jitter)
@@ -54,28 +59,28 @@ class RetrySchedule:
         outcome: Outcome,
         *,
         attempts: int,
-        arrived_at: datetime,
+        waited: timedelta,
+        held: timedelta,
         now: datetime,
         jitter: float,
         events_seen: bool,
     ) -> Settled:
         """Turn one recipient's outcome into what is recorded: final, or due again at a time.
 
-        `attempts` counts this one. `events_seen` says whether SES's Send events have been arriving,
-        and so whether one may still settle an ambiguous attempt. Only called after an attempt, so
-        nothing expires without one.
+        `attempts` counts this one. `waited` is how long the mail could have been attempted, `held`
+        how long it was held; time in which the relay was down counts for neither. `events_seen`
+        says whether SES's Send events have been arriving, and so whether one may still settle an
+        ambiguous attempt. Only called after an attempt, so nothing expires without one.
         """
-        age = now - arrived_at
         match outcome:
             case Relayed() | Failed():
                 return Settled(outcome, None)
             case Deferred():
-                grace = OPERATOR_GRACE if outcome.blame is Blame.OPERATOR else timedelta(0)
-                if age >= self.lifetime + grace:
+                if self._has_expired(outcome, waited, held):
                     return Settled(_expired(outcome), None)
                 return Settled(outcome, now + self._wait(outcome, attempts, jitter))
             case Ambiguous():
-                if age >= self.lifetime:
+                if waited >= self.lifetime:
                     return Settled(_unknown(outcome), None)
                 first = AMBIGUOUS_WITH_EVENTS if events_seen else AMBIGUOUS_WITHOUT_EVENTS
                 # The ceiling of ordinary retries may be shorter than the patience this needs.

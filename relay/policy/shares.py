@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from relay.mail.envelope import SenderName
@@ -31,14 +31,17 @@ def shares(
     waiting: Sequence[SenderName],
     *,
     free: int,
+    bulk: Collection[SenderName],
+    free_for_bulk: int,
     busy: Mapping[SenderName, int],
     lanes: int,
     ceilings: Mapping[SenderName, int],
 ) -> dict[SenderName, int]:
     """Deal `free` lanes out one at a time, in the order of `waiting`.
 
-    No sender gets more than half of all `lanes`, those it is `busy` in included, so that one
-    sender's slow calls cannot stop the others; nor more than its ceiling, what its own rate allows.
+    The senders in `bulk` get no more than `free_for_bulk` between them. No sender gets more than
+    half of all `lanes`, those it is `busy` in included, so that one sender's slow calls cannot
+    stop the others; nor more than its ceiling, what its own rate allows.
     """
     most = max(1, lanes // 2)
     dealt: dict[SenderName, int] = {}
@@ -49,9 +52,14 @@ def shares(
             if free == 0:
                 break
             had = dealt.get(name, 0)
-            if busy.get(name, 0) + had < most and had < ceilings.get(name, lanes):
-                dealt[name] = had + 1
-                free -= 1
-                still.append(name)
+            if busy.get(name, 0) + had >= most or had >= ceilings.get(name, lanes):
+                continue
+            if name in bulk:
+                if free_for_bulk == 0:
+                    continue
+                free_for_bulk -= 1
+            dealt[name] = had + 1
+            free -= 1
+            still.append(name)
         hungry = still
     return dealt

@@ -8,11 +8,13 @@ that is not here defers: a wrong deferral costs minutes, a wrong failure costs t
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
+from relay.mail.address import Address
 from relay.mail.outcome import Ambiguous, Blame, Deferred, Failed, Outcome, Relayed
 from relay.mail.reply import Reply, printable
 
@@ -116,24 +118,29 @@ _CONFIGURATION: Final = frozenset(
 )
 _INVALID: Final = frozenset({"InvalidParameterValue", "BadRequestException"})
 
+# Texts seen in the field, from their beginning: the same words inside another sentence mean
+# something else.
 _ADDRESS_TEXT: Final = re.compile(
-    r"final '@domain'|local name|local address|domain contains|route-addr|invalid email address"
-    r"|illegal (address|domain)|non-ascii|address string|user name is missing|domain (is )?missing",
+    r"(missing final '@domain'|missing (local name|domain)|local address (contains|starts|ends)"
+    r"|domain (contains|starts|ends)|extra route-addr|invalid email address|illegal address"
+    r"|address string must be 7-bit|user name is missing|domain is missing|non-ascii)",
     re.IGNORECASE,
 )
 _CONTENT_TEXT: Final = re.compile(
-    r"duplicate header|header section|header name|boundary|disposition|expected|mime|attachment"
-    r"|content|encoding|header",
+    r"(duplicate header|header section too long|empty header names|missing start boundary"
+    r"|missing required header|empty required header|expected (disposition|'|mime)"
+    r"|illegal filename|attachment|unknown encoding|nested group)",
     re.IGNORECASE,
 )
 _HTTP_SERVER_ERROR: Final = 500
 
 
-def verdict(answer: Answer) -> Outcome:
+def verdict(answer: Answer, recipients: Sequence[Address] = ()) -> Outcome:
     """Return what the answer means for every recipient of the call.
 
-    A call with several recipients that returns Failed with Blame.RECIPIENT says nothing of which
-    one is at fault: the caller halves and asks again until one stands alone.
+    Where one of several recipients may be at fault, SES took nothing and does not say which: the
+    outcome is divisible, and the caller halves and asks again until one stands alone. `recipients`
+    are those of the call; their names in a refusal are what tells them from our own identities.
     """
     match answer:
         case Accepted():
@@ -145,10 +152,10 @@ def verdict(answer: Answer) -> Outcome:
             text = f"SES: {answer.what}; the message may be sent more than once"
             return Ambiguous(Reply(451, "4.4.2", printable(text)), "timeout")
         case Refused():
-            return _refused(answer)
+            return _refused(answer, recipients)
 
 
-def _refused(answer: Refused) -> Outcome:
+def _refused(answer: Refused, recipients: Sequence[Address]) -> Outcome:
     code, message = answer.code, answer.message
     words = f"SES {code or answer.http_status}: {message}"
     if code in _THROTTLING:
@@ -165,14 +172,18 @@ def _refused(answer: Refused) -> Outcome:
         # An MX record that cannot be read now may be readable soon.
         return _deferred("not_verified", Blame.OPERATOR, 451, "4.4.3", words)
     if code == "MessageRejected":
-        return _rejected(message, words)
+        return _rejected(message, words, recipients)
     if code in _INVALID:
         return _invalid(message, words)
-    if code == "RequestEntityTooLargeException" or answer.http_status == 413:  # noqa: PLR2004
+    if code == "RequestEntityTooLargeException":
         return _failed("too_large", Blame.MESSAGE, "5.3.4", words)
-    if answer.http_status >= _HTTP_SERVER_ERROR or code == "RequestTimeoutException":
-        # SES answered, and says it did not take it: not ambiguous.
+    if code.startswith(("ServiceUnavailable", "RequestTimeout")):
+        # SES itself says that it did not take it.
         return _deferred("server", Blame.SERVICE, 451, "4.3.0", words)
+    if answer.http_status >= _HTTP_SERVER_ERROR:
+        # It broke inside SES, or a proxy gave up waiting: nobody says that it was not taken.
+        text = f"{words}; the message may be sent more than once"
+        return Ambiguous(Reply(451, "4.3.0", printable(text)), "server")
     return _deferred("other", Blame.OPERATOR, 451, "4.3.0", words)
 
 
@@ -183,11 +194,16 @@ def _throttled(message: str, words: str) -> Outcome:
     return _deferred("throttled", Blame.SERVICE, 451, "4.4.5", words, RATE_WAIT)
 
 
-def _rejected(message: str, words: str) -> Outcome:
+def _rejected(message: str, words: str, recipients: Sequence[Address]) -> Outcome:
     text = message.lower()
     if "not verified" in text:
-        # Our own policy admitted that From, so the client is not at fault (P8).
-        return _deferred("not_verified", Blame.OPERATOR, 451, "4.3.5", words)
+        # Our own policy admitted that From, so the client is not at fault (P8). In the sandbox
+        # recipients must be verified too, and then it is they who are named.
+        named = any(recipient.folded in text for recipient in recipients)
+        reply = Reply(451, "4.3.5", printable(words))
+        return Deferred(reply, "not_verified", Blame.OPERATOR, is_divisible=named)
+    if "blacklisted" in text:
+        return _bad_recipient(words)
     if "sending paused" in text or "paused" in text or "suspended" in text:
         return _deferred("paused", Blame.OPERATOR, 451, "4.3.2", words)
     return _failed("rejected", Blame.MESSAGE, "5.6.0", words)
@@ -196,11 +212,16 @@ def _rejected(message: str, words: str) -> Outcome:
 def _invalid(message: str, words: str) -> Outcome:
     if "message length is more than" in message.lower():
         return _failed("too_large", Blame.MESSAGE, "5.3.4", words)
-    if _ADDRESS_TEXT.search(message):
-        return _failed("bad_recipient", Blame.RECIPIENT, "5.1.3", words)
-    if _CONTENT_TEXT.search(message):
+    if _ADDRESS_TEXT.match(message):
+        return _bad_recipient(words)
+    if _CONTENT_TEXT.match(message):
         return _failed("rejected", Blame.MESSAGE, "5.6.0", words)
     return _deferred("other", Blame.OPERATOR, 451, "4.3.0", words)
+
+
+def _bad_recipient(words: str) -> Failed:
+    reply = Reply(554, "5.1.3", printable(words))
+    return Failed(reply, "bad_recipient", Blame.RECIPIENT, is_divisible=True)
 
 
 def _deferred(

@@ -33,7 +33,7 @@ class SlicedBody(Protocol):
         ...
 
     async def slice(self, number: int) -> bytes:
-        """Return the slice of that number; raise OSError or ValueError when it cannot be had."""
+        """Return the slice of that number; raise OSError or ContentError when it cannot be had."""
         ...
 
 

@@ -15,7 +15,7 @@ from hashlib import sha256
 from typing import Final
 from zlib import crc32
 
-from relay.ports import ContentFile
+from relay.ports import ContentError, ContentFile
 from relay.ses.request import SLICE, encode
 
 KEPT: Final = 16 * 1024 * 1024
@@ -50,7 +50,7 @@ class SpooledForm:
             file.seek(start)
             octets = file.read(SLICE)
         if len(octets) != min(SLICE, self._content.size - start):
-            raise ValueError("the content shrank while it was sent")
+            raise ContentError("the content shrank while it was sent")
         return encode(octets)
 
 
@@ -65,7 +65,7 @@ class SpooledForms:
     async def measured(self, fields: bytes, content: ContentFile) -> AsyncIterator[SpooledForm]:
         """Read the file through; raise OSError when it cannot be.
 
-        Raises ValueError unless length and checksum are those of what was spooled.
+        Raises ContentError unless length and checksum are those of what was spooled.
         """
         size = content.size
         room = size if size <= self._room else 0
@@ -97,11 +97,11 @@ def _measure(fields: bytes, content: ContentFile, kept: list[bytes] | None) -> t
                 kept.append(encoded)
     check_size(found, content.size)
     if checksum != content.crc32:
-        raise ValueError("the content fails its checksum")
+        raise ContentError("the content fails its checksum")
     return digest.hexdigest(), length
 
 
 def check_size(found: int, spooled: int) -> None:
-    """Raise ValueError unless the content is as long as what was spooled."""
+    """Raise ContentError unless the content is as long as what was spooled."""
     if found != spooled:
-        raise ValueError(f"the content has {found} octets, {spooled} were spooled")
+        raise ContentError(f"the content has {found} octets, {spooled} were spooled")

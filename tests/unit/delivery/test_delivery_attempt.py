@@ -17,7 +17,7 @@ from relay.mail.feedback import Suppression, SuppressionReason
 from relay.mail.outcome import Failed, Relayed
 from relay.policy.sender import OnSuppressed, Sender
 from relay.policy.verdict import Accepted, Answer, Broken, Refused, Stage
-from relay.ports import Claim, Consignment, LeaseLostError, SendQuota, SpoolError
+from relay.ports import Claim, Consignment, ContentError, LeaseLostError, SendQuota, SpoolError
 from tests.builders import a_mail, a_ruleset, a_sender, addresses
 from tests.fakes import FrozenClock, RecordingFacts
 
@@ -119,6 +119,7 @@ class Bench:
         *,
         suppressed: tuple[Address, ...] = (),
         sender: Sender | None = None,
+        jitter: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.carrier = ScriptedCarrier(script)
         self.queue = RecordingQueue()
@@ -131,7 +132,7 @@ class Bench:
             facts=self.facts,
             clock=self.clock,
             node="n1",
-            jitter=lambda: 0.0,
+            jitter=jitter,
             events_seen=lambda: False,
         )
         self.gate = Gate(OneAccount(self.carrier), facts=self.facts, clock=self.clock)
@@ -144,6 +145,8 @@ class Bench:
             marked=min(50, len(recipients)),
             token=1,
             lease_until=self.clock.now() + timedelta(minutes=10),
+            waited=timedelta(0),
+            held=timedelta(0),
         )
         self.attempt = Attempt(desk, self.gate, self.claim, a_ruleset(), sender or a_sender())
 
@@ -203,7 +206,50 @@ async def test_a_later_chunk_that_is_deferred_leaves_the_first_relayed_and_the_r
     await bench.attempt.run()
     assert {k: len(v) for k, v in bench.outcomes().items()} == {"Relayed": 50, "Deferred": 50}
     assert bench.queue.given_back == ["released"]
-    assert bench.queue.released_until == bench.clock.now() + timedelta(seconds=1)
+    # Due at once: that SES is slow is for the gate to know, not for mail it was not asked about.
+    assert bench.queue.released_until == bench.clock.now()
+
+
+@pytest.mark.P3
+async def test_what_follows_a_lost_answer_is_not_in_doubt() -> None:
+    bench = Bench(lambda _: LOST, addresses(120))
+    await bench.attempt.run()
+    assert {k: len(v) for k, v in bench.outcomes().items()} == {"Ambiguous": 50}
+    assert bench.queue.marks == [tuple(addresses(120)[50:100])]
+    assert bench.queue.released_until == bench.clock.now()
+
+
+async def test_recipients_of_one_call_are_due_again_in_one_call() -> None:
+    throws = iter([0.1, 0.2, 0.3])
+    bench = Bench(lambda _: DOWN, addresses(50), jitter=lambda: next(throws))
+    await bench.attempt.run()
+    assert len({settled.due_at for settled in bench.queue.settled.values()}) == 1
+
+
+@pytest.mark.P6
+async def test_an_unverified_recipient_of_the_sandbox_holds_nobody_else() -> None:
+    said = "Email address is not verified. The following identities failed: user2@example.net"
+    refused = Refused(400, "MessageRejected", said)
+    culprit = addresses(5)[2]
+    bench = Bench(lambda c: refused if culprit in c.recipients else OK, addresses(5))
+    await bench.attempt.run()
+    assert bench.outcomes()["Deferred"] == ["user2"]
+    assert len(bench.outcomes()["Relayed"]) == 4
+
+
+async def test_a_slow_account_does_not_keep_a_drain_waiting() -> None:
+    """The pace would be minutes; the drain ends the attempt, and nobody waits in doubt."""
+
+    def script(_: Consignment) -> Answer:
+        bench.gate.spend(10**12)
+        return OK
+
+    bench = Bench(script, addresses(120))
+    await bench.attempt.run()
+    assert len(bench.carrier.calls) == 1
+    assert bench.queue.given_back == ["released"]
+    # The mark is set only when the call is about to be made.
+    assert bench.queue.marks == [()]
 
 
 @pytest.mark.P3
@@ -266,7 +312,7 @@ async def test_an_outcome_is_recorded_however_long_the_spool_is_sick(
 @pytest.mark.parametrize(
     ("error", "complaint"),
     [
-        (ValueError("content is short"), "content is short"),
+        (ContentError("content is short"), "content is short"),
         (FileNotFoundError(), "FileNotFoundError"),
     ],
 )
@@ -322,13 +368,13 @@ async def test_an_unreachable_ses_defers_and_opens_the_breaker() -> None:
     assert [w for n, w in bench.facts.words if n == "breaker"] == [
         {"opened": True, "reason": "connection"}
     ]
-    assert bench.gate.free() == 0
+    assert bench.gate.room().attempts == 0
     bench.carrier.script = lambda _: OK
     bench.clock.advance(timedelta(seconds=6))
-    assert bench.gate.free() == 1
+    assert bench.gate.room().attempts == 1
     bench.queue.settled.clear()
     await bench.attempt.run()
-    assert bench.gate.free() > 1
+    assert bench.gate.room().attempts > 1
 
 
 async def test_throttling_slows_the_pace_and_leaves_the_breaker_alone() -> None:
@@ -337,5 +383,5 @@ async def test_throttling_slows_the_pace_and_leaves_the_breaker_alone() -> None:
         bench.queue.settled.clear()
         await bench.attempt.run()
     assert "breaker" not in bench.facts.names()
-    assert bench.gate.free() == 0
-    assert 0 < bench.gate.wait() <= 1.0
+    assert bench.gate.room().attempts == 0
+    assert 0 < bench.gate.room().wait <= 1.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,6 +30,26 @@ def test_a_debt_is_earned_back_before_anything_else_goes() -> None:
     assert bucket.wait(0.0) == 5.0
     assert bucket.whole(4.9) == 0
     assert bucket.whole(5.0) == 1
+
+
+def test_a_bucket_without_bound_is_always_full_and_one_without_rate_never_fills() -> None:
+    bucket = TokenBucket(rate=inf, burst=inf, now=0.0)
+    bucket.take(10**9, 0.0)
+    assert bucket.whole(1.0) > 10**5
+    assert bucket.wait(1.0) == 0.0
+    bucket = TokenBucket(rate=0.0, burst=0.0, now=0.0)
+    bucket.take(1, 0.0)
+    assert bucket.whole(1e9) == 0
+    assert bucket.wait(1e9) == inf
+
+
+def test_a_change_of_rate_keeps_what_is_owed() -> None:
+    bucket = TokenBucket(rate=1.0, burst=1.0, now=0.0)
+    bucket.take(11, 0.0)
+    bucket.change(10.0, 5.0, 0.0)
+    assert bucket.wait(0.0) == pytest.approx(1.1)
+    bucket.change(1.0, 1.0, 100.0)
+    assert bucket.whole(100.0) == 1
 
 
 def test_a_full_bucket_does_not_overflow() -> None:
@@ -104,18 +126,45 @@ def test_a_probe_that_asked_nothing_lets_another_probe_start() -> None:
     assert breaker.allows(FIRST_PAUSE) == 1
 
 
+def deal(
+    waiting: list[SenderName],
+    *,
+    free: int,
+    bulk: set[SenderName] | None = None,
+    free_for_bulk: int = 0,
+    busy: dict[SenderName, int] | None = None,
+    lanes: int = 50,
+    ceilings: dict[SenderName, int] | None = None,
+) -> dict[SenderName, int]:
+    return shares(
+        waiting,
+        free=free,
+        bulk=bulk or set(),
+        free_for_bulk=free_for_bulk,
+        busy=busy or {},
+        lanes=lanes,
+        ceilings=ceilings or {},
+    )
+
+
+@pytest.mark.P6
+def test_bulk_senders_leave_lanes_for_the_others() -> None:
+    assert deal([A, B, C], free=50, bulk={A, B}, free_for_bulk=4) == {A: 2, B: 2, C: 25}
+    assert deal([A, B], free=50, bulk={A, B}, free_for_bulk=0) == {}
+
+
 @pytest.mark.P6
 def test_no_sender_gets_more_than_half_the_lanes() -> None:
-    assert shares([A], free=50, busy={}, lanes=50, ceilings={}) == {A: 25}
-    assert shares([A], free=30, busy={A: 20}, lanes=50, ceilings={}) == {A: 5}
-    assert shares([A], free=1, busy={}, lanes=1, ceilings={}) == {A: 1}
+    assert deal([A], free=50) == {A: 25}
+    assert deal([A], free=30, busy={A: 20}) == {A: 5}
+    assert deal([A], free=1, lanes=1) == {A: 1}
 
 
 def test_free_lanes_are_dealt_evenly_and_within_each_senders_ceiling() -> None:
-    assert shares([A, B, C], free=7, busy={}, lanes=50, ceilings={}) == {A: 3, B: 2, C: 2}
-    assert shares([A, B], free=10, busy={}, lanes=50, ceilings={A: 2}) == {A: 2, B: 8}
-    assert shares([A, B], free=10, busy={}, lanes=50, ceilings={A: 0}) == {B: 10}
-    assert shares([], free=10, busy={}, lanes=50, ceilings={}) == {}
+    assert deal([A, B, C], free=7) == {A: 3, B: 2, C: 2}
+    assert deal([A, B], free=10, ceilings={A: 2}) == {A: 2, B: 8}
+    assert deal([A, B], free=10, ceilings={A: 0}) == {B: 10}
+    assert deal([], free=10) == {}
 
 
 @pytest.mark.P6

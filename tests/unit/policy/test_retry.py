@@ -26,15 +26,17 @@ def settle(
     outcome: Outcome,
     *,
     attempts: int = 1,
-    age: timedelta = timedelta(0),
+    waited: timedelta = timedelta(0),
+    held: timedelta = timedelta(0),
     jitter: float = 0.0,
     events_seen: bool = False,
 ) -> Settled:
     return SCHEDULE.settle(
         outcome,
         attempts=attempts,
-        arrived_at=ARRIVED,
-        now=ARRIVED + age,
+        waited=waited,
+        held=held,
+        now=ARRIVED + waited + held,
         jitter=jitter,
         events_seen=events_seen,
     )
@@ -63,28 +65,37 @@ def test_final_outcomes_are_not_due_again() -> None:
 
 @given(
     attempts=st.integers(1, 10_000),
-    age=st.timedeltas(timedelta(0), timedelta(days=20)),
+    waited=st.timedeltas(timedelta(0), timedelta(days=20)),
+    held=st.timedeltas(timedelta(0), timedelta(days=20)),
     jitter=st.floats(0, 1, exclude_max=True),
 )
 def test_a_retry_is_never_early_and_an_old_mail_is_not_retried(
-    attempts: int, age: timedelta, jitter: float
+    attempts: int, waited: timedelta, held: timedelta, jitter: float
 ) -> None:
-    settled = settle(DOWN, attempts=attempts, age=age, jitter=jitter)
-    if age >= SCHEDULE.lifetime:
+    settled = settle(DOWN, attempts=attempts, waited=waited, held=held, jitter=jitter)
+    if waited >= SCHEDULE.lifetime:
         assert isinstance(settled.outcome, Failed)
         assert settled.outcome.reason == "expired"
         assert "connection refused" in settled.outcome.reply.text
     else:
         assert settled.due_at is not None
-        now = ARRIVED + age
+        now = ARRIVED + waited + held
         assert now + SCHEDULE.first <= settled.due_at <= now + SCHEDULE.ceiling * 1.25
 
 
 @pytest.mark.P8
 def test_what_an_operator_must_mend_outlives_the_lifetime() -> None:
-    assert settle(UNVERIFIED, age=SCHEDULE.lifetime * 2).due_at is not None
-    gone = settle(UNVERIFIED, age=SCHEDULE.lifetime + OPERATOR_GRACE)
+    assert settle(UNVERIFIED, held=SCHEDULE.lifetime * 2).due_at is not None
+    assert settle(UNVERIFIED, waited=SCHEDULE.lifetime * 2).due_at is not None
+    gone = settle(UNVERIFIED, waited=SCHEDULE.lifetime, held=OPERATOR_GRACE)
     assert isinstance(gone.outcome, Failed)
+
+
+@pytest.mark.P8
+def test_time_in_which_it_was_held_does_not_age_a_mail() -> None:
+    """Mended after a week, one more refusal of another kind must not fail it."""
+    assert settle(DOWN, held=SCHEDULE.lifetime * 3).due_at is not None
+    assert settle(LOST, held=SCHEDULE.lifetime * 3).due_at is not None
 
 
 @pytest.mark.P3
@@ -106,7 +117,7 @@ def test_an_ambiguous_attempt_waits_on_its_own_patient_schedule(
 
 @pytest.mark.P3
 def test_an_ambiguous_mail_expires_as_unknown_never_as_not_sent() -> None:
-    settled = settle(LOST, age=SCHEDULE.lifetime)
+    settled = settle(LOST, waited=SCHEDULE.lifetime)
     assert isinstance(settled.outcome, Failed)
     assert "not known whether" in settled.outcome.reply.text
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.mail.address import Address
 from relay.mail.outcome import Ambiguous, Blame, Deferred, Failed, Relayed
 from relay.policy.verdict import (
     REASONS_DEFERRED,
@@ -52,9 +53,8 @@ def test_an_accepted_call_is_relayed_not_delivered() -> None:
         (403, "InvalidClientTokenId", "", "credentials", "operator", "451 4.3.5"),
         (403, "SignatureDoesNotMatch", "", "credentials", "operator", "451 4.3.5"),
         (400, "RequestExpired", "", "credentials", "operator", "451 4.3.5"),
-        (500, "InternalFailure", "", "server", "service", "451 4.3.0"),
         (503, "ServiceUnavailable", "", "server", "service", "451 4.3.0"),
-        (503, "", "<html>busy</html>", "server", "service", "451 4.3.0"),
+        (408, "RequestTimeoutException", "", "server", "service", "451 4.3.0"),
     ],
 )  # fmt: skip
 def test_what_an_operator_or_ses_can_mend_never_fails_mail(
@@ -69,10 +69,10 @@ def test_what_an_operator_or_ses_can_mend_never_fails_mail(
 @pytest.mark.parametrize(
     ("status", "code", "message", "reason", "blame", "reply"),
     [
-        (400, "MessageRejected", "Address blacklisted.", "rejected", "message", "554 5.6.0"),
+        (400, "MessageRejected", "Illegal content", "rejected", "message", "554 5.6.0"),
+        (400, "MessageRejected", "Address blacklisted.", "bad_recipient", "recipient", "554 5.1.3"),
         (400, "InvalidParameterValue", "Message length is more than 10485760 bytes long: '12078147'.", "too_large", "message", "554 5.3.4"),
         (413, "RequestEntityTooLargeException", "", "too_large", "message", "554 5.3.4"),
-        (413, "", "too big", "too_large", "message", "554 5.3.4"),
         (400, "InvalidParameterValue", "Missing final '@domain'", "bad_recipient", "recipient", "554 5.1.3"),
         (400, "InvalidParameterValue", "Local address contains control or whitespace", "bad_recipient", "recipient", "554 5.1.3"),
         (400, "InvalidParameterValue", "Domain contains control or whitespace", "bad_recipient", "recipient", "554 5.1.3"),
@@ -101,6 +101,9 @@ def test_what_trying_again_cannot_mend_fails(
         (302, "", "moved"),
         (400, "InvalidParameterValue", "never seen"),
         (200, "", "no message id"),
+        (413, "", "<html>a proxy's page</html>"),
+        (400, "InvalidParameterValue", "an unexpected error in the header of the request"),
+        (400, "InvalidParameterValue", "content-type of the request is wrong"),
     ],
 )
 def test_what_is_not_understood_is_deferred_never_failed(
@@ -129,7 +132,37 @@ def test_a_call_broken_after_its_last_octet_is_ambiguous_and_says_so() -> None:
 @given(st.integers(100, 599), st.text(max_size=40), st.text(max_size=800))
 def test_any_answer_has_a_verdict_with_a_known_reason(status: int, code: str, message: str) -> None:
     outcome = verdict(Refused(status, code, message))
-    assert isinstance(outcome, Deferred | Failed)
-    known = REASONS_DEFERRED if isinstance(outcome, Deferred) else REASONS_FAILED
+    assert isinstance(outcome, Deferred | Failed | Ambiguous)
+    known = REASONS_FAILED if isinstance(outcome, Failed) else REASONS_DEFERRED
     assert outcome.reason in known
-    assert isinstance(outcome.blame, Blame)
+
+
+@pytest.mark.P3
+@pytest.mark.parametrize(
+    ("status", "code"), [(500, "InternalFailure"), (500, ""), (502, ""), (504, "")]
+)
+def test_what_broke_inside_ses_may_have_been_taken(status: int, code: str) -> None:
+    outcome = verdict(Refused(status, code, "oops"))
+    assert isinstance(outcome, Ambiguous)
+    assert outcome.reason in REASONS_DEFERRED
+    assert "may be sent more than once" in outcome.reply.text
+
+
+@pytest.mark.P6
+def test_in_the_sandbox_the_unverified_recipient_is_told_from_the_others() -> None:
+    jane, joe = Address.parse("Jane@example.net"), Address.parse("joe@example.net")
+    said = f"{NOT_VERIFIED}, jane@example.net"
+    named = verdict(Refused(400, "MessageRejected", said), [joe, jane])
+    ours = verdict(Refused(400, "MessageRejected", NOT_VERIFIED), [joe, jane])
+    assert isinstance(named, Deferred)
+    assert isinstance(ours, Deferred)
+    assert (named.is_divisible, ours.is_divisible) == (True, False)
+    assert named.blame is ours.blame is Blame.OPERATOR
+
+
+@pytest.mark.P6
+@pytest.mark.parametrize("message", ["Missing final '@domain'", "Domain ends with dot"])
+def test_a_bad_address_is_told_from_the_others(message: str) -> None:
+    outcome = verdict(Refused(400, "InvalidParameterValue", message))
+    assert isinstance(outcome, Failed)
+    assert outcome.is_divisible

@@ -17,7 +17,7 @@ import pytest
 from relay.mail.envelope import AccountName, Envelope
 from relay.policy.sender import Route
 from relay.policy.verdict import Accepted, Answer, Broken, Refused, Stage
-from relay.ports import ContentFile
+from relay.ports import ContentError, ContentFile
 from relay.ses.carrier import Line, SesCarrier
 from relay.ses.credentials import Credentials, Schedule
 from relay.ses.endpoint import Endpoint
@@ -124,7 +124,7 @@ async def test_content_that_is_not_what_was_spooled_is_not_sent(tmp_path: Path) 
     path.write_bytes(CONTENT)
     async with carrying(teller, OLD) as carrier:
         for content in (CONTENT, ContentFile(path, 7, zlib.crc32(CONTENT))):
-            with pytest.raises(ValueError, match="were spooled"):
+            with pytest.raises(ContentError, match="were spooled"):
                 await carrier.relay(a_consignment(content, size=7))
         with pytest.raises(FileNotFoundError):
             await carrier.relay(a_consignment(ContentFile(tmp_path / "gone", 7, 0)))

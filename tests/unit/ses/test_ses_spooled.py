@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from relay.ports import ContentFile
+from relay.ports import ContentError, ContentFile
 from relay.ses.request import SLICE, encode
 from relay.ses.spooled import SpooledForms
 
@@ -59,7 +59,7 @@ async def test_content_of_another_length_is_not_sent(
     forms: SpooledForms, path: Path, found: int
 ) -> None:
     file = write(path, b"x" * found)
-    with pytest.raises(ValueError, match="100 were spooled"):
+    with pytest.raises(ContentError, match="100 were spooled"):
         async with forms.measured(FIELDS, replace(file, size=100)):
             pass
 
@@ -71,7 +71,7 @@ async def test_content_with_one_bit_changed_is_not_sent(
 ) -> None:
     file = write(path, b"x" * size)
     write(path, b"x" * (size - 1) + b"y")
-    with pytest.raises(ValueError, match="fails its checksum"):
+    with pytest.raises(ContentError, match="fails its checksum"):
         async with forms.measured(FIELDS, file):
             pass
 
@@ -88,7 +88,7 @@ async def test_content_that_shrinks_while_it_is_sent_is_noticed(path: Path) -> N
         async with SpooledForms(threads, kept=0).measured(FIELDS, file) as form:
             write(path, b"x" * (SLICE + 9))
             await form.slice(0)
-            with pytest.raises(ValueError, match="shrank"):
+            with pytest.raises(ContentError, match="shrank"):
                 await form.slice(1)
 
 
