@@ -13,7 +13,7 @@ help: ## Show what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 demo: $(VENV)/.runtime ## Run the relay against a simulated SES on this machine, no AWS account needed
-	@$(BIN)/relay demo
+	@$(BIN)/python -m relay demo $(DEMO_ARGS)
 
 test: $(VENV)/.dev ## Run the whole test suite
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -47,13 +47,15 @@ LOCK := --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
 clean: ## Remove what was made
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
 
-$(VENV)/bin/python:
+# A stamp, not the interpreter in it: half an environment must not pass for a whole one.
+$(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try make PYTHON=python3.11")'
 	@echo "making $(VENV) (once)"
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
 
 # The build backend comes from a lock too, so nothing unpinned is ever installed.
-$(VENV)/.runtime: requirements.lock requirements-build.lock pyproject.toml | $(VENV)/bin/python
+$(VENV)/.runtime: requirements.lock requirements-build.lock pyproject.toml | $(VENV)/.made
 	@echo "installing what the relay needs (once)"
 	@$(PIP) install --require-hashes -r requirements-build.lock -r requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation --editable .

@@ -9,40 +9,51 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import re
-import socket
+import sys
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from relay import __version__
 from relay.clock import SystemClock
 from relay.config.complaint import ConfigurationError
-from relay.config.configuration import Configuration, ResolvedAccount
+from relay.config.configuration import Configuration
 from relay.config.loader import load
 from relay.delivery.attempt import Desk as DeliveryDesk
 from relay.delivery.gate import Gate
 from relay.delivery.scheduler import Scheduler
 from relay.feedback.certificate import HttpsSnsGateway, SnsGateway
-from relay.feedback.intake import BODY_LIMIT, Confirm, Intake, Topics
+from relay.feedback.intake import BODY_LIMIT, Intake
 from relay.observe.logs import LogFormat, Render, make_logger
 from relay.observe.maillog import MailLog
 from relay.observe.metrics import CONTENT_TYPE, Metrics
+from relay.observe.sink import LogWriter
 from relay.policy.retry import AMBIGUOUS_WITHOUT_EVENTS
 from relay.policy.ruleset import Ruleset
-from relay.ses.account import AccountSettings, SesAccount
+from relay.ports import SpoolError
+from relay.ses.account import SesAccount
 from relay.smtp.auth import Verifier
-from relay.smtp.listener import FrontDoor, ListenerSettings, Surroundings
-from relay.smtp.settings import AuthWithoutTls, TlsMode
-from relay.smtp.tls import server_context
+from relay.smtp.listener import FrontDoor, Surroundings
+from relay.smtp.tls import expires_at, renew
 from relay.store import Store
+from relay.vitals import Vitals
 from relay.web.admin import Desk as AdminDesk
-from relay.web.admin import admin
+from relay.web.admin import Reloaded, admin
 from relay.web.monitoring import monitoring
 from relay.web.site import Site
 from relay.web.webhook import webhook
+from relay.wiring import (
+    UnusableError,
+    account_settings,
+    certificate_of,
+    listener_settings,
+    naming,
+    needs_restart,
+    node,
+    topics,
+)
 
 # How long clients in DATA may take to finish once we stop.
 DRAIN_GRACE: Final = 30.0  # seconds
@@ -59,23 +70,29 @@ class Daemon:
     """The relay, from configuration to the last settled attempt.
 
     `gateway` replaces the way to SNS and `render` the log's format; the demo uses both. Raises
-    ConfigurationError, or OSError and SpoolError when the machine does not let it start.
+    ConfigurationError or UnusableError, or OSError and SpoolError where the machine refuses.
     """
 
     def __init__(
         self, path: Path, *, gateway: SnsGateway | None = None, render: Render | None = None
     ) -> None:
         self._path = path
-        self._gateway = gateway
         self.configuration = load(path, generation=1, environ=os.environ)
+        self._tls = certificate_of(self.configuration)
         log = self.configuration.settings.log
-        self.metrics = Metrics()
-        self.facts = MailLog(
-            make_logger(log.level, LogFormat(log.format), render=render), self.metrics
+        self._log = LogWriter(sys.stdout.buffer)
+        logger = make_logger(
+            log.level,
+            LogFormat(log.format),
+            self._log,
+            is_terminal=sys.stdout.isatty(),
+            render=render,
         )
+        self.metrics = Metrics()
+        self.facts = MailLog(logger, self.metrics)
         self._rules = RulesInForce(self.configuration.ruleset())
         self._clock = SystemClock()
-        self._draining = False
+        self._gateway = gateway or HttpsSnsGateway(self._clock.monotonic)
         self._failed = asyncio.Event()
         self._stack = AsyncExitStack()
         self._reloading = asyncio.Lock()
@@ -85,117 +102,117 @@ class Daemon:
             await self._start()
         except BaseException:
             await self._stack.aclose()
+            self._log.close()
             raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Take no more mail, finish what is under way, and let go of everything."""
-        self._draining = True
+        self.vitals.is_draining = True
         self.facts.service("draining", in_flight=self._scheduler.in_flight)
-        await self._stack.aclose()
-        self.facts.service("stopped")
+        try:
+            await self._stack.aclose()
+        finally:
+            self.facts.service("stopped", queued=self._left)
+            self._log.close()
 
     async def _start(self) -> None:
-        settings, stack = self.configuration.settings, self._stack
+        settings, stack, facts = self.configuration.settings, self._stack, self.facts
         for warning in self.configuration.warnings:
-            self.facts.service("configuration_warning", complaint=str(warning))
-        surroundings_tls = self._server_context()
+            facts.service("configuration_warning", complaint=str(warning))
+        facts.logger.debug("relay.configuration", settings=self.configuration.redacted())
         self._note_reload(successful=True)
 
-        self._store = await Store.open(
+        self._left = 0
+        self._store = store = await Store.open(
             settings.spool.path,
             clock=self._clock,
-            facts=self.facts,
-            node=self._node(),
+            facts=facts,
+            node=node(),
             ambiguous_wait=AMBIGUOUS_WITHOUT_EVENTS,
             min_free=settings.spool.min_free,
             unsafe=settings.spool.unsafe,
         )
-        stack.push_async_callback(self._store.close)
-        store = self._store
+        stack.push_async_callback(store.close)
+        stack.push_async_callback(self._count_what_is_left)
+        store.on_death = lambda _: self._failed.set()
 
-        self._accounts = [self._account(found) for found in self.configuration.accounts]
-        for account in self._accounts:
+        accounts = [
+            SesAccount(one, clock=self._clock, facts=facts)
+            for one in account_settings(self.configuration)
+        ]
+        for account in accounts:
             await account.prepare()
             account.start()
             stack.push_async_callback(account.close)
-        self._gates = {
-            account.name: Gate(account, facts=self.facts, clock=self._clock)
-            for account in self._accounts
+        gates = {
+            account.name: Gate(account, facts=facts, clock=self._clock) for account in accounts
         }
-        self.metrics.know_accounts(account.name for account in self._accounts)
+        self.metrics.know_accounts(account.name for account in accounts)
+        self.vitals = Vitals(store, accounts, gates, self.metrics, self._log)
 
         intake = Intake(
-            self._topics, self._gateway or HttpsSnsGateway(), store.record, self.facts, self._clock
+            lambda: topics(self.configuration), self._gateway, store.record, facts, self._clock
         )
         self._scheduler = Scheduler(
             DeliveryDesk(
                 queue=store.queue,
                 suppressions=store.suppressions,
-                facts=self.facts,
+                facts=facts,
                 clock=self._clock,
-                node=self._node(),
+                node=node(),
                 jitter=random.random,
                 events_seen=intake.events_seen,
             ),
             self._rules,
-            self._gates,
+            gates,
         )
         store.on_commit = self._scheduler.notice
+        await self._readmit()
         self._watch(self._scheduler.run(), "scheduler")
         stack.push_async_callback(self._scheduler.drain)
 
         await self._serve_http(intake)
-        await self._open_front_door(surroundings_tls)
-        self.facts.service("started", version=__version__, generation=1, pid=os.getpid())
+        await self._open_front_door()
+        facts.service("started", version=__version__, generation=1, pid=os.getpid())
 
     async def _serve_http(self, intake: Intake) -> None:
-        http, stack = self.configuration.settings.http, self._stack
-        site = Site(monitoring(self._exposition, CONTENT_TYPE, self._checks))
-        self.metrics_port = await site.listen(http.metrics.host, http.metrics.port)
-        stack.push_async_callback(site.close)
-        self.facts.service("listening", http="metrics", port=self.metrics_port)
+        http, facts = self.configuration.settings.http, self.facts
+        app = monitoring(self.vitals.exposition, CONTENT_TYPE, self.vitals.checks)
+        site = Site(app, facts)
+        self._stack.push_async_callback(site.close)
+        with naming(f"http.metrics {http.metrics}"):
+            self.metrics_port = await site.listen(http.metrics.host, http.metrics.port)
+        facts.service("listening", http="metrics", port=self.metrics_port)
 
-        site = Site(
-            admin(
-                AdminDesk(
-                    queue=self._store.queue,
-                    record=self._store.record,
-                    facts=self.facts,
-                    clock=self._clock,
-                    reload=self.reload,
-                    status=self.status,
-                    on_retry=self._scheduler.notice,
-                )
-            )
+        desk = AdminDesk(
+            queue=self._store.queue,
+            record=self._store.record,
+            facts=facts,
+            clock=self._clock,
+            reload=self.reload,
+            status=self.vitals.status,
+            on_retry=self._scheduler.notice,
         )
-        await site.listen_unix(http.admin)
-        stack.push_async_callback(site.close)
-        self.facts.service("listening", http="admin", path=str(http.admin))
+        site = Site(admin(desk), facts)
+        self._stack.push_async_callback(site.close)
+        with naming(f"http.admin {http.admin}"):
+            await site.listen_unix(http.admin)
+        facts.service("listening", http="admin", path=str(http.admin))
 
         if http.webhook is not None:
-            site = Site(webhook(intake.take_in, BODY_LIMIT))
-            self.webhook_port = await site.listen(http.webhook.host, http.webhook.port)
-            stack.push_async_callback(site.close)
-            self.facts.service("listening", http="webhook", port=self.webhook_port)
+            site = Site(webhook(intake.take_in, BODY_LIMIT), facts)
+            self._stack.push_async_callback(site.close)
+            with naming(f"http.webhook {http.webhook}"):
+                self.webhook_port = await site.listen(http.webhook.host, http.webhook.port)
+            facts.service("listening", http="webhook", port=self.webhook_port)
 
-    async def _open_front_door(self, tls: Any) -> None:
+    async def _open_front_door(self) -> None:
         verifier = Verifier(self._clock)
         self._stack.callback(verifier.close)
-        listeners = [
-            ListenerSettings(
-                name=one.name,
-                host=one.address.host,
-                port=one.address.port,
-                tls=TlsMode(one.tls),
-                auth=one.auth,
-                auth_without_tls=AuthWithoutTls(one.auth_without_tls),
-                max_connections=one.max_connections,
-            )
-            for one in self.configuration.settings.listeners
-        ]
+        listeners = listener_settings(self.configuration)
         self.metrics.know_listeners(listener.name for listener in listeners)
-        self.front_door = FrontDoor(
+        self.front_door = front_door = FrontDoor(
             listeners,
             Surroundings(
                 rules=self._rules,
@@ -204,12 +221,14 @@ class Daemon:
                 facts=self.facts,
                 clock=self._clock,
                 verifier=verifier,
-                tls=tls,
+                tls=self._tls,
             ),
         )
-        await self.front_door.start()
-        self._stack.push_async_callback(self.front_door.drain, DRAIN_GRACE)
-        for name, port in self.front_door.ports.items():
+        with naming("listeners"):
+            await front_door.start()
+        self._stack.push_async_callback(front_door.drain, DRAIN_GRACE)
+        self.vitals.front_door = front_door
+        for name, port in front_door.ports.items():
             self.facts.service("listening", smtp=name, port=port)
 
     async def wait(self, stop: asyncio.Event) -> bool:
@@ -220,91 +239,77 @@ class Daemon:
             one.cancel()
         return not self._failed.is_set()
 
-    async def reload(self) -> tuple[str, ...]:
-        """Put a new configuration in force, all or nothing; return the complaints if refused."""
+    async def reload(self) -> Reloaded:
+        """Put a new configuration in force, all or nothing."""
         async with self._reloading:
             generation = self.configuration.generation + 1
             try:
                 found = await asyncio.to_thread(
                     load, self._path, generation=generation, environ=os.environ
                 )
+                ruleset = found.ruleset()
+                complaints = needs_restart(self.configuration, found)
+                if not complaints:
+                    await asyncio.to_thread(self._renew_certificate, found)
             except ConfigurationError as error:
                 complaints = tuple(str(complaint) for complaint in error.complaints)
-            else:
-                complaints = _needs_restart(self.configuration, found)
+            except UnusableError as error:
+                complaints = (str(error),)
             if complaints:
                 self._note_reload(successful=False)
                 self.facts.service("reload_refused", complaints="; ".join(complaints))
-                return complaints
+                return Reloaded(complaints, ())
             self.configuration = found
-            self._rules.current = found.ruleset()
+            self._rules.current = ruleset
+            self.vitals.generation = generation
             self._note_reload(successful=True)
+            warnings = [str(warning) for warning in found.warnings]
+            warnings += [
+                f"sender {name} is gone: its mail in the queue is held"
+                for name in await self._store.queue.senders()
+                if name not in ruleset.senders
+            ]
+            for warning in warnings:
+                self.facts.service("configuration_warning", complaint=warning)
             self.facts.service("reloaded", generation=generation)
-            return ()
+            await self._readmit()
+            return Reloaded((), tuple(warnings))
 
-    async def status(self) -> Mapping[str, Any]:
-        """Return what `relay status` shows."""
-        counts = await self._store.queue.counts()
-        return {
-            "version": __version__,
-            "generation": self.configuration.generation,
-            "readiness": {name: "ok" if ok else "failed" for name, ok in self._checks().items()},
-            "listeners": {
-                one.settings.name: f"{one.settings.host}:{one.port}, {len(one.sessions)} sessions"
-                for one in self.front_door.listeners
-            },
-            "queue": {state.value: count for state, count in counts.items()},
-            "accounts": {
-                account.name: _account_words(account, self._gates[account.name])
-                for account in self._accounts
-            },
-        }
+    def _renew_certificate(self, found: Configuration) -> None:
+        """Serve what is in the certificate files now, to new connections."""
+        if found.certificate is None or self._tls is None:
+            return
+        try:
+            renew(self._tls, found.certificate.certificate, found.certificate.key)
+        except ValueError as error:
+            raise UnusableError(f"{found.file}: {error}") from error
 
-    def _server_context(self) -> Any:
-        files = self.configuration.certificate
-        return None if files is None else server_context(files.certificate, files.key)
+    async def _readmit(self) -> None:
+        """Let go what was held for want of a sender that is there again."""
+        senders = self._rules.current.senders
+        try:
+            count = await self._store.queue.readmit(list(senders), now=self._clock.now())
+        except SpoolError as error:
+            # What is held can wait; all other mail should not.
+            self.facts.fault("readmit", error)
+            return
+        if count:
+            self.facts.service("readmitted", entries=count)
+            for name in senders:
+                self._scheduler.notice(name)
 
-    def _account(self, found: ResolvedAccount) -> SesAccount:
-        return SesAccount(
-            AccountSettings(
-                name=found.name,
-                region=found.region,
-                endpoint_url=found.endpoint_url,
-                max_send_rate=found.max_send_rate,
-            ),
-            clock=self._clock,
-            facts=self.facts,
-        )
-
-    def _topics(self) -> Topics:
-        sns = self.configuration.settings.feedback.sns
-        return Topics(frozenset(sns.topics), Confirm(sns.confirm))
-
-    def _node(self) -> str:
-        """Name this host in tags: the host part of its name, as SES allows it in a tag."""
-        return re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:64] or "relay"
-
-    def _checks(self) -> Mapping[str, bool]:
-        return {
-            "spool": self._store.spool.has_room_for(0),
-            "listeners": hasattr(self, "front_door"),
-            "draining": not self._draining,
-        }
-
-    async def _exposition(self) -> bytes:
-        metrics = self.metrics
-        for name, passes in self._checks().items():
-            metrics.readiness[name].set(passes)
-        for state, count in (await self._store.queue.counts()).items():
-            metrics.queue[state.value].set(count)
-        for reason, count in self._store.suppressions.counts().items():
-            metrics.suppressed[reason.value].set(count)
-        return await asyncio.to_thread(metrics.exposition)
+    async def _count_what_is_left(self) -> None:
+        self._left = sum((await self._store.queue.counts()).values())
 
     def _note_reload(self, *, successful: bool) -> None:
         self.metrics.reload_successful.set(successful)
-        if successful:
-            self.metrics.reload_at.set(time.time())
+        if not successful:
+            return
+        self.metrics.reload_at.set(time.time())
+        files = self.configuration.certificate
+        if files is not None:
+            expiry = expires_at(files.certificate)
+            self.metrics.certificate_expiry.set(expiry.timestamp())
 
     def _watch(self, work: Awaitable[None], name: str) -> None:
         """Run a part that must not end by itself; if it does, the daemon stops."""
@@ -314,7 +319,7 @@ class Daemon:
                 await work
             except Exception as error:  # noqa: BLE001 - told with its traceback, then we stop
                 self.facts.fault(name, error)
-            if not self._draining:
+            if not self.vitals.is_draining:
                 self._failed.set()
 
         task = asyncio.create_task(run(), name=name)
@@ -323,28 +328,3 @@ class Daemon:
             await asyncio.wait([task])
 
         self._stack.push_async_callback(ended)
-
-
-def _account_words(account: SesAccount, gate: Gate) -> str:
-    quota = account.quota
-    rate = "rate unknown" if quota is None else f"{quota.rate:g}/s"
-    return f"{rate}, {gate.busy.total()} calls under way, {gate.condition()}"
-
-
-def _needs_restart(old: Configuration, new: Configuration) -> tuple[str, ...]:
-    """Return a complaint for each changed setting that is taken at start only."""
-    before, after = old.settings, new.settings
-    changed = [
-        name
-        for name, was, is_now in (
-            ("listeners", before.listeners, after.listeners),
-            ("tls", old.certificate, new.certificate),
-            ("ses.accounts", old.accounts, new.accounts),
-            ("spool.path", before.spool.path, after.spool.path),
-            ("spool.min_free", before.spool.min_free, after.spool.min_free),
-            ("http", before.http, after.http),
-            ("log", before.log, after.log),
-        )
-        if was != is_now
-    ]
-    return tuple(f"{name}: a change here needs a restart" for name in changed)

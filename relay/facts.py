@@ -123,6 +123,10 @@ class Facts(Protocol):
         """A verified event was taken in, or was known already."""
         ...
 
+    def feedback_not_understood(self, topic: str, message_id: str) -> None:
+        """A verified message was kept raw: it is no event we know."""
+        ...
+
     def feedback_refused(self, reason: str, complaint: str) -> None:
         """A feedback request was refused or discarded."""
         ...

@@ -40,6 +40,10 @@ class SpoolError(Exception):
     """The spool could not do what it was asked; nothing of it was done."""
 
 
+class UnsafeSpoolError(SpoolError):
+    """The spool lies where accepted mail can be lost, and nobody said that this may be."""
+
+
 class SpoolFullError(SpoolError):
     """There is no room: tell the client 452 and keep what is there."""
 

@@ -6,6 +6,7 @@ Does not know what the daemon is made of.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -38,18 +39,26 @@ def run(main: Callable[[], Awaitable[int]]) -> int:
 async def serve(path: Path) -> int:
     """Run the daemon until SIGTERM or SIGINT; SIGHUP reloads. Returns an exit code."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    # Before anything else: a SIGHUP that comes while we start must not end us.
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
     daemon = Daemon(path)
-    reloads: set[asyncio.Task[tuple[str, ...]]] = set()
+    reloads: set[asyncio.Task[None]] = set()
 
-    def reload() -> None:
-        task = loop.create_task(daemon.reload())
+    async def reload() -> None:
+        try:
+            await daemon.reload()
+        except Exception as error:  # noqa: BLE001 - nobody waits for what a signal began
+            daemon.facts.fault("reload", error)
+
+    def begin_reload() -> None:
+        task = loop.create_task(reload())
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     async with daemon:
-        loop.add_signal_handler(signal.SIGHUP, reload)
+        loop.add_signal_handler(signal.SIGHUP, begin_reload)
         notify("READY=1")
         was_told = await daemon.wait(stop)
         notify("STOPPING=1")
@@ -64,6 +73,10 @@ def notify(state: str) -> None:
     if address.startswith("@"):
         # An abstract socket (unix(7)).
         address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notifier:
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notifier,
+        # Whoever set the variable has gone: no reason not to serve.
+        contextlib.suppress(OSError),
+    ):
         notifier.connect(address)
         notifier.sendall(state.encode())

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 from relay.mail.address import Address
 from relay.mail.envelope import AccountName, Envelope, Mail, QueueId, SenderName
+from relay.policy.patterns import AddressPatterns
 from relay.policy.retry import RetrySchedule
 from relay.policy.ruleset import Ruleset
 from relay.policy.sender import (
-    FromPatterns,
     Limits,
     OnSuppressed,
     OverLimit,
@@ -54,7 +54,7 @@ def a_sender(
 ) -> Sender:
     return Sender(
         name=SenderName(name),
-        allowed_from=FromPatterns(("@example.com",)),
+        allowed_from=AddressPatterns(("@example.com",)),
         limits=Limits(10 * 1024 * 1024, rate, burst, over_limit),
         route=Route(AccountName(account)),
         priority=priority,

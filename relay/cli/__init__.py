@@ -6,11 +6,13 @@ draw help texts and tables are imported.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Final
 
 CONFIG_PATH: Final = Path("/etc/ses-relay/relay.yaml")
+CONFIG_VARIABLE: Final = "RELAY_CONFIG"
 ADMIN_PATH: Final = Path("/run/ses-relay/admin.sock")
 
 
@@ -18,7 +20,7 @@ def main() -> None:
     """Run the command line and exit."""
     match sys.argv[1:]:
         case ["serve"]:
-            path = CONFIG_PATH
+            path = Path(os.environ.get(CONFIG_VARIABLE) or CONFIG_PATH)
         case ["serve", "--config" | "-c", name]:
             path = Path(name)
         case _:

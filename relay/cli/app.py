@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from relay.cli import ADMIN_PATH, CONFIG_PATH
+from relay.cli import ADMIN_PATH, CONFIG_PATH, CONFIG_VARIABLE
 
 app = typer.Typer(
     help="An SMTP server for legacy applications that hands their mail to Amazon SES.",
@@ -24,11 +24,17 @@ app.add_typer(suppression, name="suppression")
 app.add_typer(secret, name="secret")
 
 ConfigOption = Annotated[
-    Path, typer.Option("--config", "-c", envvar="RELAY_CONFIG", help="Configuration file.")
+    Path,
+    # Whether it can be read is found, and said, where it is read.
+    typer.Option(
+        "--config", "-c", envvar=CONFIG_VARIABLE, readable=False, help="Configuration file."
+    ),
 ]
 AdminOption = Annotated[
     Path,
-    typer.Option("--admin", envvar="RELAY_ADMIN", help="Admin socket of the running daemon."),
+    typer.Option(
+        "--admin", envvar="RELAY_ADMIN", readable=False, help="Admin socket of the running daemon."
+    ),
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="One JSON object a line, for scripts; the table may change.")
@@ -54,9 +60,12 @@ def check(config: ConfigOption = CONFIG_PATH) -> None:
 
 @app.command(epilog="Examples:  relay demo   relay demo --smtp-port 2525")
 def demo(
-    smtp_port: Annotated[int, typer.Option(help="SMTP port on 127.0.0.1; 0 takes any.")] = 2525,
+    smtp_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="SMTP port on 127.0.0.1; 0 takes any.")
+    ] = 2525,
     data: Annotated[
-        Path | None, typer.Option(help="Keep the spool here instead of a temporary directory.")
+        Path | None,
+        typer.Option(readable=False, help="Keep the spool here instead of a temporary directory."),
     ] = None,
 ) -> None:
     """Run the relay against a simulated SES on this machine, and tell what happens to each mail."""
@@ -113,12 +122,15 @@ def list_queue(admin: AdminOption = ADMIN_PATH, *, as_json: JsonOption = False) 
 
 @queue.command("show", epilog="Examples:  relay queue show 06H04YCY58GVCD1MB7KG")
 def show_entry(
-    queue_id: Annotated[str, typer.Argument(help="Queue id.")], admin: AdminOption = ADMIN_PATH
+    queue_id: Annotated[str, typer.Argument(help="Queue id.")],
+    admin: AdminOption = ADMIN_PATH,
+    *,
+    as_json: JsonOption = False,
 ) -> None:
     """Show one mail: envelope, state, and each recipient's attempts and reason."""
     from relay.cli import verbs  # noqa: PLC0415
 
-    verbs.show_entry(admin, queue_id)
+    verbs.show_entry(admin, queue_id, as_json=as_json)
 
 
 @queue.command("retry", epilog="Examples:  relay queue retry 06H04YCY58GVCD1MB7KG")

@@ -52,6 +52,8 @@ class AdminClient:
         body: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Return the JSON answer of /v1/<segments>."""
+        if not all(segments):
+            raise AdminError("an id or address is needed", USAGE)
         target = "/v1/" + "/".join(quote(segment, safe="@") for segment in segments)
         if query:
             target += "?" + urlencode(query)

@@ -5,42 +5,48 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from relay.cli.exits import CONFIGURATION, FOUND_BAD, NOT_ALLOWED, OK, TRY_LATER
+from relay.cli.exits import CONFIGURATION, NOT_ALLOWED, OK, TRY_LATER
 from relay.cli.words import say
 from relay.config.complaint import ConfigurationError
 from relay.config.loader import load
-from relay.ports import SpoolError
+from relay.ports import SpoolError, UnsafeSpoolError
 from relay.service import run
 from relay.service import serve as serve_until_stopped
+from relay.wiring import UnusableError, certificate_of
 
 
 def serve(path: Path) -> int:
     """Run the daemon; return an exit code."""
     try:
         return run(lambda: serve_until_stopped(path))
-    except ConfigurationError as error:
-        return _complain(error)
-    except PermissionError as error:
-        say(f"relay: not allowed: {error}")
-        return NOT_ALLOWED
+    except (ConfigurationError, UnusableError, UnsafeSpoolError) as error:
+        return complain(error)
     except (SpoolError, OSError) as error:
         say(f"relay: cannot start: {error}")
-        return TRY_LATER
+        is_denied = isinstance(error, PermissionError) or isinstance(
+            error.__cause__, PermissionError
+        )
+        return NOT_ALLOWED if is_denied else TRY_LATER
 
 
 def check(path: Path) -> int:
-    """Validate the configuration; return an exit code."""
+    """Validate the configuration, and the certificate it names; return an exit code."""
     try:
         configuration = load(path, generation=1, environ=os.environ)
-    except ConfigurationError as error:
-        return _complain(error)
+        certificate_of(configuration)
+    except (ConfigurationError, UnusableError) as error:
+        return complain(error)
     for warning in configuration.warnings:
-        say(str(warning))
+        say(f"warning: {warning}")
     say(f"{path}: ok")
     return OK
 
 
-def _complain(error: ConfigurationError) -> int:
-    for complaint in error.complaints:
-        say(str(complaint))
-    return CONFIGURATION if error.complaints else FOUND_BAD
+def complain(error: Exception) -> int:
+    """Say what is wrong with the configuration; return the exit code for it."""
+    if isinstance(error, ConfigurationError):
+        for complaint in error.complaints:
+            say(str(complaint))
+    else:
+        say(f"relay: {error}")
+    return CONFIGURATION

@@ -58,9 +58,12 @@ _STORY: Final[dict[str, tuple[str, str, Callable[[Mapping[str, Any]], str]]]] = 
     "relay.draining": (
         "draining",
         _BLUE,
-        lambda event: f"no more mail is taken; calls to SES under way: {event['in_flight']}",
+        lambda event: (
+            "no new connections; what is under way is finished, "
+            f"calls to SES among it: {event['in_flight']}"
+        ),
     ),
-    "relay.stopped": ("stopped", _BLUE, lambda _: "everything accepted is relayed or on disk"),
+    "relay.stopped": ("stopped", _BLUE, lambda event: f"mail left in the spool: {event['queued']}"),
 }
 _ID_LENGTH: Final = 20
 

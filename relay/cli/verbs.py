@@ -25,10 +25,12 @@ def _asking(admin: Path) -> Iterator[AdminClient]:
 def reload(admin: Path) -> None:
     """Ask the daemon to load its configuration again."""
     with _asking(admin) as daemon:
-        complaints = daemon.ask("POST", "reload")["complaints"]
-    if complaints:
-        for complaint in complaints:
-            say(complaint)
+        answer = daemon.ask("POST", "reload")
+    for warning in answer["warnings"]:
+        say(f"warning: {warning}")
+    for complaint in answer["complaints"]:
+        say(complaint)
+    if answer["complaints"]:
         fail("the configuration was refused; the previous one is still in force", CONFIGURATION)
     say("the new configuration is in force")
 
@@ -77,10 +79,14 @@ def _entry_row(entry: dict[str, Any]) -> list[str]:
     ]
 
 
-def show_entry(admin: Path, queue_id: str) -> None:
+def show_entry(admin: Path, queue_id: str, *, as_json: bool) -> None:
     """Show one entry."""
     with _asking(admin) as daemon:
-        _show_entry(daemon.ask("GET", "queue", queue_id))
+        entry = daemon.ask("GET", "queue", queue_id)
+    if as_json:
+        show_json([entry])
+    else:
+        _show_entry(entry)
 
 
 def _show_entry(entry: dict[str, Any]) -> None:
@@ -93,22 +99,38 @@ def _show_entry(entry: dict[str, Any]) -> None:
 
 
 def retry(admin: Path, queue_ids: Sequence[str]) -> None:
-    """Make entries due now."""
-    with _asking(admin) as daemon:
-        for queue_id in queue_ids:
-            answer = daemon.ask("POST", "queue", queue_id, "retry")
-            say(f"{answer['queue_id']} {answer['state']}")
+    """Make entries due now; one that cannot be does not keep the others from it."""
+    worst = 0
+    for queue_id in queue_ids:
+        try:
+            answer = AdminClient(admin).ask("POST", "queue", queue_id, "retry")
+        except AdminError as error:
+            say(f"{queue_id}: {error}")
+            worst = max(worst, error.exit_code)
+        else:
+            say(f"{answer['queue_id']}: {answer['state']}")
+    if worst:
+        sys.exit(worst)
 
 
 def trace(admin: Path, key: str, *, as_json: bool) -> None:
     """Tell the life of a mail."""
     with _asking(admin) as daemon:
         answer = daemon.ask("GET", "trace", key)
+    entries, lines = answer["entries"], answer["lines"]
     if as_json:
-        show_json(answer["lines"])
-        return
-    if answer["entry"] is not None:
-        _show_entry(answer["entry"])
+        show_json({"type": "entry", **entry} for entry in entries)
+        show_json({"type": "fact", **line} for line in lines)
+    else:
+        for entry in entries:
+            _show_entry(entry)
+        if lines:
+            _show_lines(lines)
+    if not entries and not lines:
+        fail("nothing is known of it", FOUND_BAD)
+
+
+def _show_lines(lines: Sequence[dict[str, Any]]) -> None:
     show_table(
         ("AT", "FACT", "QUEUE ID", "RECIPIENT", "SES MESSAGE ID", "DETAIL"),
         (
@@ -120,11 +142,9 @@ def trace(admin: Path, key: str, *, as_json: bool) -> None:
                 line["ses_message_id"],
                 line["detail"],
             ]
-            for line in answer["lines"]
+            for line in lines
         ),
     )
-    if answer["entry"] is None and not answer["lines"]:
-        fail("nothing is known of it", FOUND_BAD)
 
 
 def list_suppressions(admin: Path, *, as_json: bool) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Iterable, Mapping
-from typing import Any, NoReturn
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NoReturn
+
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def fail(words: str, exit_code: int) -> NoReturn:
@@ -30,15 +33,19 @@ def show_json(items: Iterable[Mapping[str, Any]]) -> None:
         show(json.dumps({"v": 1, **item}, ensure_ascii=False))
 
 
-def show_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    """Print an aligned table for people; scripts use --json."""
+def show_table(columns: Sequence[str], rows: Iterable[Iterable[str]]) -> None:
+    """Print an aligned table for people; scripts use --json. What is no id folds, ids never."""
     from rich.console import Console  # noqa: PLC0415 - slow to import, needed here only
     from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
-    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        is_id = column in ("QUEUE ID", "ADDRESS")
+        table.add_column(column, no_wrap=is_id, overflow="ignore" if is_id else "fold")
     for row in rows:
-        # Text, not markup: addresses may hold brackets.
-        table.add_row(*(cell.replace("[", r"\[") for cell in row))
+        # Text, not markup; and what a remote server said must not speak to the terminal.
+        table.add_row(*(Text(_CONTROLS.sub("?", cell)) for cell in row))
     console = Console()
-    # A pipe has no width to fit into, and a cut id is no id.
+    # A pipe has no width to fit into.
     Console(width=None if console.is_terminal else 500).print(table)

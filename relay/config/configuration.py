@@ -15,6 +15,7 @@ from relay.config.model import Sender, Settings
 from relay.config.verifiers import Secret
 from relay.mail.envelope import AccountName, SenderName
 from relay.policy import sender as policy
+from relay.policy.patterns import AddressPatterns
 from relay.policy.retry import RetrySchedule
 from relay.policy.ruleset import Ruleset
 
@@ -86,7 +87,7 @@ class Configuration:
         configuration_set = sender.ses.configuration_set or self.settings.ses.configuration_set
         return policy.Sender(
             name=name,
-            allowed_from=policy.FromPatterns(sender.allowed_from),
+            allowed_from=AddressPatterns(sender.allowed_from),
             limits=policy.Limits(
                 message_size=limits.message_size,
                 rate=limits.rate,

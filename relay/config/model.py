@@ -271,7 +271,7 @@ class Http(Part):
 
 
 class Log(Part):
-    """The log, on standard error."""
+    """The log, on standard output."""
 
     level: Annotated[LogLevel, v.words(LogLevel)] = Field(
         default=LogLevel.INFO, description="The least important lines that are written."
@@ -307,4 +307,4 @@ class Settings(Part):
         default_factory=Feedback, description="How bounces and complaints come back."
     )
     http: Http = Field(default_factory=Http, description="What is served over HTTP.")
-    log: Log = Field(default_factory=Log, description="The log, on standard error.")
+    log: Log = Field(default_factory=Log, description="The log, on standard output.")

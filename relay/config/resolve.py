@@ -1,6 +1,6 @@
 """What settings take from elsewhere: the machine's name, the AWS region, the secret files.
 
-Looks; changes nothing. Does not open certificates: `relay check --host` does.
+Looks; changes nothing. Does not open certificates.
 """
 
 from __future__ import annotations

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import aiohttp
 
 FETCH_TIMEOUT: Final = 5.0  # seconds
 SIZE_LIMIT: Final = 16 * 1024
+FETCHES: Final = 5
+FETCH_PERIOD: Final = 60.0  # seconds
+"""At most so many certificates are asked for in that time: in truth there is one."""
 KEPT: Final = 16
 """Certificates kept; SNS rotates one per region about once a year."""
 
@@ -30,22 +35,46 @@ class SnsGateway(Protocol):
 
 
 class HttpsSnsGateway:
-    """Asks over HTTPS: no redirects, bounded in time and size, certificates asked for once."""
+    """Asks over HTTPS: no redirects, bounded in time and size, each certificate asked for once."""
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
         self._kept: dict[str, bytes] = {}
-        self._single_flight = asyncio.Lock()
+        self._under_way: dict[str, asyncio.Task[bytes]] = {}
+        self._asked_at: deque[float] = deque(maxlen=FETCHES)
 
     async def certificate(self, url: str) -> bytes:
         """Return the PEM at that address; raise UnavailableError."""
-        async with self._single_flight:
-            pem = self._kept.get(url)
-            if pem is None:
-                pem = await self._get(url)
-                if len(self._kept) >= KEPT:
-                    self._kept.pop(next(iter(self._kept)))
-                self._kept[url] = pem
+        pem = self._kept.get(url)
+        if pem is not None:
             return pem
+        task = self._under_way.get(url)
+        if task is None:
+            self._check_pace()
+            task = asyncio.create_task(self._fetch(url))
+            self._under_way[url] = task
+            task.add_done_callback(lambda done: self._fetched(url, done))
+        # Whoever hangs up must not end it for the others.
+        return await asyncio.shield(task)
+
+    def _fetched(self, url: str, task: asyncio.Task[bytes]) -> None:
+        self._under_way.pop(url, None)
+        if not task.cancelled():
+            task.exception()  # seen, even if all who waited have gone
+
+    def _check_pace(self) -> None:
+        """Refuse to ask for one made-up address after the other on behalf of whoever posts."""
+        now = self._monotonic()
+        if len(self._asked_at) == FETCHES and now - self._asked_at[0] < FETCH_PERIOD:
+            raise UnavailableError("too many certificates were asked for; later")
+        self._asked_at.append(now)
+
+    async def _fetch(self, url: str) -> bytes:
+        pem = await self._get(url)
+        if len(self._kept) >= KEPT:
+            self._kept.pop(next(iter(self._kept)))
+        self._kept[url] = pem
+        return pem
 
     async def confirm(self, url: str) -> None:
         """Confirm a subscription by that address; raise UnavailableError."""

@@ -74,20 +74,22 @@ def _recipients(
     if kind is FeedbackKind.DELIVERY:
         said = _text(particulars, "smtpResponse")
         return tuple(
-            FeedbackRecipient(address, diagnostic=said)
+            FeedbackRecipient(_address(_clean(address)), diagnostic=said)
             for address in _list(particulars, "recipients")
             if isinstance(address, str)
         )
     if kind in _RECIPIENTS:
         return tuple(
             FeedbackRecipient(
-                _text(one, "emailAddress"), _text(one, "status"), _text(one, "diagnosticCode")
+                _address(_text(one, "emailAddress")),
+                _text(one, "status"),
+                _text(one, "diagnosticCode"),
             )
             for one in _list(particulars, _RECIPIENTS[kind])
             if isinstance(one, dict) and _text(one, "emailAddress")
         )
     return tuple(
-        FeedbackRecipient(address)
+        FeedbackRecipient(_address(_clean(address)))
         for address in _list(mail, "destination")
         if isinstance(address, str)
     )
@@ -113,9 +115,9 @@ def _time(text: str, now: datetime) -> datetime:
     """Read SES's times; samples show `...Z`, `... +0000` and offsets."""
     try:
         at = datetime.fromisoformat(text.replace(" +", "+"))
-    except ValueError:
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         return now
-    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def _object(parent: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -130,11 +132,22 @@ def _list(parent: Mapping[str, Any], key: str) -> list[Any]:
 
 def _text(parent: Mapping[str, Any], key: str) -> str:
     value = parent.get(key)
-    return value[:_TEXT_LIMIT] if isinstance(value, str) else ""
+    return _clean(value) if isinstance(value, str) else ""
+
+
+def _clean(text: str) -> str:
+    """Shorten foreign text, and make it text that can be stored: JSON may hold half a pair."""
+    return text[:_TEXT_LIMIT].encode(errors="replace").decode()
+
+
+def _address(text: str) -> str:
+    """Return the address alone; SES repeats what a header said, display name and all."""
+    _, bracket, rest = text.rpartition("<")
+    return rest.partition(">")[0].strip() if bracket else text.strip()
 
 
 def _first(tags: Mapping[str, Any], key: str) -> str:
     values = tags.get(key)
     if isinstance(values, list) and values and isinstance(values[0], str):
-        return values[0][:_TEXT_LIMIT]
+        return _clean(values[0])
     return ""

@@ -23,7 +23,7 @@ from relay.feedback.sns import (
     MalformedError,
     SnsMessage,
 )
-from relay.mail.feedback import FeedbackKind
+from relay.mail.feedback import FeedbackEvent, FeedbackKind, Suppression
 from relay.policy.suppression import suppressions
 from relay.ports import Clock, Record, SpoolError
 
@@ -109,8 +109,7 @@ class Intake:
         return 200
 
     async def _store(self, message: SnsMessage) -> int:
-        event = read_event(message.message, now=self._clock.now())
-        causes = list(suppressions(event)) if event is not None else []
+        event, causes = self._read(message)
         try:
             caused = await self._record.take_in(
                 message.message_id, message.message.encode(errors="replace"), event, causes
@@ -119,7 +118,7 @@ class Intake:
             return self._refuse(503, "store", str(error))
         if event is None:
             # Such as the plain text SES publishes first; kept raw, answered 200.
-            self._facts.service("feedback_not_understood", topic=message.topic)
+            self._facts.feedback_not_understood(message.topic, message.message_id)
             return 200
         if event.kind is FeedbackKind.SEND:
             self._send_seen = self._clock.monotonic()
@@ -127,6 +126,15 @@ class Intake:
         for suppression in caused or ():
             self._facts.suppressed(suppression, actor="ses")
         return 200
+
+    def _read(self, message: SnsMessage) -> tuple[FeedbackEvent | None, list[Suppression]]:
+        """Read the event and what follows from it; what we fall over is kept raw, never refused."""
+        try:
+            event = read_event(message.message, now=self._clock.now())
+            return event, [] if event is None else list(suppressions(event))
+        except Exception as error:  # noqa: BLE001 - a signed message is never SNS's to send again
+            self._facts.fault("feedback", error)
+            return None, []
 
     def _refuse(self, status: int, reason: str, complaint: str) -> int:
         self._facts.feedback_refused(reason, complaint)

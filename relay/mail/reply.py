@@ -38,11 +38,6 @@ class Reply:
     def __str__(self) -> str:
         return self.line[:-2].decode("ascii")
 
-    @property
-    def is_permanent(self) -> bool:
-        """Whether the client is told not to try again (5xx)."""
-        return self.code >= 500  # noqa: PLR2004 - the first digit is the meaning
-
 
 @dataclass(frozen=True, slots=True)
 class Refusal:

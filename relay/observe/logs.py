@@ -1,15 +1,17 @@
-"""How log lines leave the process: JSON for machines, columns for a terminal. Knows no mail."""
+"""What log lines look like: JSON for machines, columns for a terminal. Knows no mail."""
 
 from __future__ import annotations
 
+import json
 import logging
-import sys
 from collections.abc import Callable, MutableMapping
 from enum import StrEnum
-from typing import Any, Final, TextIO, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import orjson
 import structlog
+
+from relay.observe.sink import Sink
 
 Logger: TypeAlias = structlog.typing.FilteringBoundLogger
 Render: TypeAlias = Callable[[MutableMapping[str, Any]], str]
@@ -28,36 +30,61 @@ _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 def make_logger(
-    level: str, log_format: LogFormat, stream: TextIO = sys.stdout, render: Render | None = None
+    level: str,
+    log_format: LogFormat,
+    sink: Sink,
+    *,
+    is_terminal: bool = False,
+    render: Render | None = None,
 ) -> Logger:
     """Return the logger of the daemon, and send what libraries log the same way.
 
     `render` replaces both formats (the demo tells its story in sentences).
     """
     if log_format is LogFormat.AUTO:
-        log_format = LogFormat.CONSOLE if stream.isatty() else LogFormat.JSON
-    first: list[structlog.typing.Processor] = [
+        log_format = LogFormat.CONSOLE if is_terminal else LogFormat.JSON
+    processors: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if render is not None:
-        last: list[structlog.typing.Processor] = [_rendered_by(render)]
+        processors.append(_rendered_by(render))
     elif log_format is LogFormat.CONSOLE:
-        last = [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        processors.append(structlog.dev.ConsoleRenderer(colors=is_terminal))
     else:
-        first.append(structlog.processors.format_exc_info)
-        last = [structlog.processors.JSONRenderer(serializer=orjson.dumps)]
-    writes_bytes = render is None and log_format is LogFormat.JSON
-    sink = structlog.BytesLogger(stream.buffer) if writes_bytes else structlog.PrintLogger(stream)
+        processors.append(structlog.processors.format_exc_info)
+        processors.append(structlog.processors.JSONRenderer(serializer=_json))
     logger: Logger = structlog.wrap_logger(
-        sink,
-        processors=[*first, *last],
+        _Lines(sink),
+        processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         context_class=dict,
         cache_logger_on_first_use=True,
     ).bind()
     _adopt_libraries(logger)
     return logger
+
+
+class _Lines:
+    """The end of structlog's chain: one rendered line, given to the sink."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._write = sink.write
+
+    def msg(self, line: str | bytes) -> None:
+        """Give the line to the sink."""
+        octets = line if isinstance(line, bytes) else line.encode(errors="backslashreplace")
+        self._write(octets + b"\n")
+
+    debug = info = warning = error = msg
+
+
+def _json(event: object, **_options: object) -> bytes:
+    try:
+        return orjson.dumps(event)
+    except orjson.JSONEncodeError:
+        # Half a surrogate pair from somebody's diagnostic: the line matters more than its looks.
+        return json.dumps(event, default=str).encode()
 
 
 def _rendered_by(render: Render) -> structlog.typing.Processor:
@@ -79,7 +106,8 @@ class _Adopted(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log the record under one event name, its own words as a field."""
-        self._logger.warning(
+        tell = self._logger.error if record.levelno >= logging.ERROR else self._logger.warning
+        tell(
             "library.warning",
             library=record.name,
             words=record.getMessage(),

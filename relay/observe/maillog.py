@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from math import inf
 from typing import Final
 
 from relay.mail.address import Address
 from relay.mail.entry import Settled
 from relay.mail.envelope import AccountName, Mail, QueueId, SenderName
 from relay.mail.feedback import FeedbackEvent, FeedbackKind, Suppression
-from relay.mail.outcome import Ambiguous, Deferred, Failed, Outcome, Relayed
+from relay.mail.outcome import Ambiguous, Blame, Deferred, Failed, Outcome, Relayed
 from relay.mail.reply import Refusal, Reply
 from relay.observe.logs import Logger
 from relay.observe.metrics import Metrics
@@ -24,7 +25,20 @@ from relay.ports import SendQuota
 _FEEDBACK_EVENTS: Final = {kind: f"feedback.{kind.value}" for kind in FeedbackKind}
 
 # What the daemon says of itself that an operator should look at.
-_ALARMING: Final = frozenset({"configuration_warning", "credentials_missing", "reload_refused"})
+_ALARMING: Final = frozenset(
+    {
+        "configuration_warning",
+        "credentials_missing",
+        "reload_refused",
+        "subscription_waiting",
+        "unsubscribed",
+    }
+)
+
+
+# Connections can be refused faster than anybody reads, or a disk writes: a line a second, for each
+# listener and reason, says how many went untold before it.
+_REFUSALS_APART: Final = 1.0  # seconds
 
 
 class MailLog:
@@ -35,6 +49,8 @@ class MailLog:
         self._metrics = metrics
         # Where the open sessions come from: what is refused must be found by its peer.
         self._peers: dict[str, tuple[str, str]] = {}
+        # When connections refused were last logged, by listener and reason, and how many since.
+        self._turned_away: dict[tuple[str, str], tuple[float, int]] = {}
         metrics.feedback_at.set(time.time())
 
     def session_opened(self, session_id: str, listener: str, peer: str) -> None:
@@ -53,7 +69,15 @@ class MailLog:
     def connection_refused(self, listener: str, peer: str, reason: str) -> None:
         """A connection ended before a session began."""
         self._metrics.connections_refused[listener, reason].inc()
-        self.logger.info("session.refused", listener=listener, peer=peer, reason=reason)
+        now = time.monotonic()
+        at, untold = self._turned_away.get((listener, reason), (-inf, 0))
+        if now - at < _REFUSALS_APART:
+            self._turned_away[listener, reason] = at, untold + 1
+            return
+        self._turned_away[listener, reason] = now, 0
+        self.logger.info(
+            "session.refused", listener=listener, peer=peer, reason=reason, untold=untold
+        )
 
     def hung_up(self, session_id: str, reply: Reply) -> None:
         """We ended a session that would have gone on."""
@@ -128,7 +152,7 @@ class MailLog:
             reverse_path="" if reverse_path is None else str(reverse_path),
             recipients=[str(recipient) for recipient in recipients],
             size=mail.size,
-            seconds=round(seconds, 4),
+            commit_seconds=round(seconds, 4),
         )
 
     def dropped(self, queue_id: QueueId, sender: SenderName, recipient: Address) -> None:
@@ -183,7 +207,7 @@ class MailLog:
                 recipient=str(recipient),
                 account=account,
                 ses_message_id=outcome.ses_message_id,
-                seconds=round((now - mail.arrived_at).total_seconds(), 3),
+                queue_seconds=round((now - mail.arrived_at).total_seconds(), 3),
             )
             return
         words = {
@@ -202,7 +226,10 @@ class MailLog:
                 self.logger.warning("mail.failed", **words)
             case Deferred():
                 metrics.deferred[account, outcome.reason].inc()
-                self.logger.info("mail.deferred", due_at=due_at, **words)
+                # What only an operator can mend must be seen by one.
+                needs_operator = outcome.blame is Blame.OPERATOR
+                tell = self.logger.warning if needs_operator else self.logger.info
+                tell("mail.deferred", due_at=due_at, **words)
             case Ambiguous():
                 metrics.deferred[account, outcome.reason].inc()
                 self.logger.info("mail.deferred", due_at=due_at, ambiguous=True, **words)
@@ -278,6 +305,11 @@ class MailLog:
                 detail=event.kind_detail,
                 diagnostic=recipient.diagnostic,
             )
+
+    def feedback_not_understood(self, topic: str, message_id: str) -> None:
+        """A verified message was kept raw: it is no event we know."""
+        self._metrics.feedback_events[FeedbackKind.UNKNOWN.value].inc()
+        self.logger.warning("feedback.not_understood", topic=topic, sns_message_id=message_id)
 
     def feedback_refused(self, reason: str, complaint: str) -> None:
         """A feedback request was refused or discarded."""

@@ -90,6 +90,10 @@ class Metrics:
             "relay_config_last_reload_success_timestamp_seconds",
             "Unix time of the last successful load of the configuration.",
         )
+        self.log_dropped = self._counter(
+            "relay_log_events_dropped_total",
+            "Log events dropped because the log could not be written.",
+        )
         self._smtp()
         self._spool()
         self._ses()
@@ -141,6 +145,10 @@ class Metrics:
             "reason",
         )
         self.sessions = self._gauges("relay_smtp_sessions", "SMTP sessions open now.", "listener")
+        self.certificate_expiry = self._gauge(
+            "relay_tls_certificate_expiry_timestamp_seconds",
+            "Unix time after which the certificate served is no longer valid; 0 without one.",
+        )
         self.auth_attempts = self._counters(
             "relay_smtp_auth_attempts_total", "SMTP AUTH exchanges begun.", "mechanism"
         )

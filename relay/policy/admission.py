@@ -113,7 +113,7 @@ def admit_reverse_path(
         return too_large(sender)
     if reverse_path is None:
         return NULL_SENDER
-    if not sender.allowed_from.allow(reverse_path):
+    if not sender.allowed_from.hold(reverse_path):
         return SENDER_NOT_ALLOWED
     return None
 
@@ -169,7 +169,7 @@ def admit_header(sender: Sender, header: HeaderBlock) -> Refusal | None:
             except HeaderError as error:
                 text = f"The {name.decode().title()} header cannot be read: {error}"
                 return Refusal(Reply(550, "5.6.0", text), "bad_content")
-            if not all(sender.allowed_from.allow(address) for address in addresses):
+            if not all(sender.allowed_from.hold(address) for address in addresses):
                 return FROM_NOT_ALLOWED
             authors += name == b"from"
     if not authors:

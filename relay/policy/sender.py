@@ -16,10 +16,12 @@ from ipaddress import (
     IPv6Network,
     ip_address,
 )
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from relay.mail.address import Address
 from relay.mail.envelope import AccountName, SenderName
+from relay.policy.patterns import NOBODY, AddressPatterns
+from relay.policy.rewrite import Rewrite
 
 Network: TypeAlias = IPv4Network | IPv6Network
 Host: TypeAlias = IPv4Address | IPv6Address
@@ -48,6 +50,14 @@ class OnSuppressed(StrEnum):
     IGNORE = "ignore"
 
 
+class LineEndings(StrEnum):
+    """What becomes of content with a bare CR or a bare LF."""
+
+    REJECT = "reject"
+    NORMALIZE = "normalize"
+    """Each becomes CRLF: for scanners and scripts that know no better."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rate:
     """So many per so many seconds."""
@@ -62,13 +72,46 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueShare:
+    """How much of one sender's mail the spool keeps at a time; None is unbounded."""
+
+    messages: int | None = None
+    octets: int | None = None
+
+
+UNBOUNDED: Final = QueueShare()
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one sender. `rate` counts messages; None is unbounded."""
+    """Bounds of one sender. `rate` counts messages, `recipients` recipients; None is unbounded.
+
+    `recipients` holds in any span of its length: a thousand a day is never two thousand around
+    midnight.
+    """
 
     message_size: int
     rate: Rate | None = None
     burst: int = 1
     over_limit: OverLimit = OverLimit.PACE
+    recipients: tuple[Rate, ...] = ()
+    recipients_per_message: int = 1000
+    queue: QueueShare = UNBOUNDED
+
+
+@dataclass(frozen=True, slots=True)
+class Destinations:
+    """To whom a sender may write: whom `allow` holds, or all without it, less whom `deny` holds."""
+
+    allow: AddressPatterns | None = None
+    deny: AddressPatterns = NOBODY
+
+    def permit(self, address: Address) -> bool:
+        """Whether mail may go to this address."""
+        return not self.deny.hold(address) and (self.allow is None or self.allow.hold(address))
+
+
+ANYBODY: Final = Destinations()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,54 +124,29 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
-class FromPatterns:
-    """The addresses a sender may write as: exact, `@domain`, or `@.domain` for its subdomains."""
-
-    patterns: tuple[str, ...]
-    _exact: frozenset[str] = field(init=False, repr=False, compare=False)
-    _domains: frozenset[str] = field(init=False, repr=False, compare=False)
-    _parents: tuple[str, ...] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        exact, domains, parents = set(), set(), []
-        for pattern in self.patterns:
-            if pattern.startswith("@."):
-                parents.append(pattern[1:].lower())
-            elif pattern.startswith("@"):
-                domains.add(pattern[1:].lower())
-            else:
-                exact.add(Address.parse(pattern).folded)
-        object.__setattr__(self, "_exact", frozenset(exact))
-        object.__setattr__(self, "_domains", frozenset(domains))
-        object.__setattr__(self, "_parents", tuple(parents))
-
-    def allow(self, address: Address) -> bool:
-        """Whether mail may bear this address. Case is ignored, as SES ignores it."""
-        domain = address.domain
-        return (
-            domain in self._domains
-            or (bool(self._exact) and address.folded in self._exact)
-            or (bool(self._parents) and domain.endswith(self._parents))
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Sender:
     """One application that may send. `login` and `secret` are empty where it has none.
 
     `secret` is a verifier (an argon2id hash, or `sha256:` and the digest of a token), never the
-    password itself.
+    password itself. `certificates` are the names in a client certificate that stand for it. With
+    `redirect_all` its mail goes to that address and nobody else.
     """
 
     name: SenderName
-    allowed_from: FromPatterns
+    allowed_from: AddressPatterns
     limits: Limits
     route: Route
     login: str = ""
     secret: str = field(default="", repr=False)
+    certificates: tuple[str, ...] = ()
     networks: tuple[Network, ...] = ()
     priority: Priority = Priority.TRANSACTIONAL
     on_suppressed: OnSuppressed = OnSuppressed.REJECT
+    to: Destinations = ANYBODY
+    redirect_all: Address | None = None
+    rewrite: Rewrite | None = None
+    line_endings: LineEndings | None = None
+    """What stray line endings in its content become; None: what the listener says."""
 
 
 class Senders(Mapping[SenderName, Sender]):
@@ -137,6 +155,7 @@ class Senders(Mapping[SenderName, Sender]):
     def __init__(self, senders: Iterable[Sender]) -> None:
         self._by_name = {sender.name: sender for sender in senders}
         self._by_login = {s.login: s for s in self._by_name.values() if s.login}
+        self._by_certificate = {name: s for s in self._by_name.values() for name in s.certificates}
         # Longest prefix first: the most specific network wins.
         self._by_network = sorted(
             ((network, s) for s in self._by_name.values() for network in s.networks),
@@ -157,12 +176,25 @@ class Senders(Mapping[SenderName, Sender]):
         """Return the sender of that login, or None."""
         return self._by_login.get(login)
 
-    def at(self, host: Host) -> Sender | None:
-        """Return the sender whose most specific network holds `host`, or None."""
+    def with_certificate(self, names: Iterable[str]) -> Sender | None:
+        """Return the sender that one of a certificate's names stands for, or None.
+
+        None too where they stand for several: a certificate must not be a choice of senders.
+        """
+        found = {s.name: s for name in names if (s := self._by_certificate.get(name.lower()))}
+        return next(iter(found.values())) if len(found) == 1 else None
+
+    def network_of(self, host: Host) -> tuple[Network, Sender] | None:
+        """Return the most specific network that holds `host`, and whose it is; or None."""
         for network, sender in self._by_network:
             if host.version == network.version and host in network:
-                return sender
+                return network, sender
         return None
+
+    def at(self, host: Host) -> Sender | None:
+        """Return the sender whose most specific network holds `host`, or None."""
+        found = self.network_of(host)
+        return None if found is None else found[1]
 
 
 def host_of(text: str) -> Host:

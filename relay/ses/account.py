@@ -133,6 +133,11 @@ class SesAccount:
         with suppress(Exception):
             await loop.run_in_executor(self._asking, self._prepared)
 
+    @property
+    def complaint(self) -> str:
+        """Why there are no credentials, or nothing."""
+        return "" if self._credentials.current is not None else self._credentials.complaint
+
     def start(self) -> None:
         """Begin to look for credentials and to read the quota."""
         self._tasks = [

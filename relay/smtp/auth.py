@@ -2,7 +2,8 @@
 
 Passwords are argon2id hashes, slow on purpose, so they are checked in two threads behind a bounded
 queue and remembered once they were right. Tokens carry so much entropy that a plain SHA-256 is as
-good and costs microseconds. Does not know the AUTH dialogue.
+good and costs microseconds. What is remembered, or a token, is never throttled. Does not know the
+AUTH dialogue.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from relay.policy.ruleset import Ruleset
-from relay.policy.sender import Sender
+from relay.policy.sender import Host, Sender
 from relay.ports import Clock
+from relay.smtp.places import network_of
 from relay.smtp.sasl import Credentials
+from relay.smtp.throttle import Throttle, Turns, VerifierBusyError
 
 # OWASP Password Storage Cheat Sheet: argon2id with 19 MiB, two passes, one lane.
 _HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
@@ -39,7 +42,8 @@ _NOBODYS_DIGEST: Final = _DIGEST_PREFIX + "d7" * 32
 _THREADS: Final = 2
 _WAITING: Final = 32
 _REMEMBERED: Final = 4096
-_REMEMBERED_FOR: Final = 600.0
+# Since it was last used: who sends at least once an hour is never asked to wait.
+_REMEMBERED_FOR: Final = 3600.0
 
 
 def hash_password(password: str) -> str:
@@ -53,15 +57,11 @@ def new_token() -> tuple[str, str]:
     return token, _DIGEST_PREFIX + hashlib.sha256(token.encode("ascii")).hexdigest()
 
 
-class VerifierBusyError(Exception):
-    """More passwords are waiting to be checked than may wait."""
-
-
 class Verifier:
     """Checks credentials. One serves all sessions.
 
-    A login nobody has is checked against a verifier nobody knows, so that it takes as long as a
-    wrong password does.
+    A login nobody has, and a wrong token, take the way of a wrong password: through the throttle
+    and, where any sender has a password, a thread. So neither time nor reply tells them apart.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -69,40 +69,52 @@ class Verifier:
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="relay-auth")
         self._in_hand = 0
         self._right = _Remembered()
+        self._throttle = Throttle()
+        self._turns = Turns()
 
-    async def verify(self, ruleset: Ruleset, credentials: Credentials) -> Sender | None:
-        """Return the sender these credentials prove, or None; raise VerifierBusyError."""
-        login, password = credentials.login, credentials.password
+    async def verify(self, ruleset: Ruleset, credentials: Credentials, host: Host) -> Sender | None:
+        """Return the sender these credentials prove, or None; raise VerifierBusyError.
+
+        `host` is the client: its network answers for what is wrong.
+        """
+        login, password = credentials.login or "", credentials.password
         sender = ruleset.senders.with_login(login) if login else None
-        secret = sender.secret if sender and sender.secret else _nobodys(ruleset)
-        if secret.startswith(_DIGEST_PREFIX):
-            digest = _DIGEST_PREFIX + hashlib.sha256(password).hexdigest()
-            is_right = hmac.compare_digest(digest.encode("ascii"), secret.lower().encode("ascii"))
-        else:
-            is_right = await self._verify_hash(ruleset, login or "", secret, password)
-        return sender if is_right else None
+        secret = sender.secret if sender else ""
+        has_token = secret.startswith(_DIGEST_PREFIX)
+        is_token = _is_token(secret if has_token else _NOBODYS_DIGEST, password)
+        if has_token and is_token:
+            return sender
+        key = self._right.key_of(ruleset.generation, login, secret, password)
+        if self._right.holds(key, self._clock.monotonic()):
+            return sender
+        if has_token or not secret:
+            sender, secret = None, _nobodys_hash(ruleset)
+        network = network_of(host)
+        async with self._turns.turn(network):
+            # Who waited behind its like need not be checked again.
+            if self._right.holds(key, self._clock.monotonic()):
+                return sender
+            if not self._throttle.admits(login, network, self._clock.monotonic()):
+                raise VerifierBusyError
+            if secret and await self._matches(secret, password):
+                self._right.add(key, self._clock.monotonic())
+                return sender
+            self._throttle.failed(login, network, self._clock.monotonic())
+        return None
 
     def close(self) -> None:
         """End the threads. Checks not yet begun are cancelled."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    async def _verify_hash(
-        self, ruleset: Ruleset, login: str, secret: str, password: bytes
-    ) -> bool:
-        key = self._right.key_of(ruleset.generation, login, secret, password)
-        if self._right.holds(key, self._clock.monotonic()):
-            return True
+    async def _matches(self, secret: str, password: bytes) -> bool:
         if self._in_hand >= _THREADS + _WAITING:
             raise VerifierBusyError
         self._in_hand += 1
         try:
             loop = asyncio.get_running_loop()
-            is_right = await loop.run_in_executor(self._pool, _matches, secret, password)
+            return await loop.run_in_executor(self._pool, _matches, secret, password)
         finally:
             self._in_hand -= 1
-        if is_right:
-            self._right.add(key, self._clock.monotonic())
-        return is_right
 
 
 class _Remembered:
@@ -122,25 +134,32 @@ class _Remembered:
         return digest.digest()
 
     def holds(self, key: bytes, now: float) -> bool:
+        """Whether these were right, which is remembered anew."""
         until = self._until.get(key)
         if until is None:
             return False
         if until <= now:
             del self._until[key]
             return False
-        self._until.move_to_end(key)
+        self.add(key, now)
         return True
 
     def add(self, key: bytes, now: float) -> None:
         self._until[key] = now + _REMEMBERED_FOR
+        self._until.move_to_end(key)
         if len(self._until) > _REMEMBERED:
             self._until.popitem(last=False)
 
 
-def _nobodys(ruleset: Ruleset) -> str:
-    """Return a verifier of the kind that takes longest among the configured ones."""
-    hashed = any(sender.secret.startswith("$") for sender in ruleset.senders.values())
-    return _NOBODYS_HASH if hashed else _NOBODYS_DIGEST
+def _is_token(digest: str, token: bytes) -> bool:
+    found = _DIGEST_PREFIX + hashlib.sha256(token).hexdigest()
+    return hmac.compare_digest(found.encode("ascii"), digest.lower().encode("ascii"))
+
+
+def _nobodys_hash(ruleset: Ruleset) -> str:
+    """Return a hash nobody matches, or nothing where no sender has a password."""
+    has_passwords = any(sender.secret.startswith("$") for sender in ruleset.senders.values())
+    return _NOBODYS_HASH if has_passwords else ""
 
 
 def _matches(secret: str, password: bytes) -> bool:

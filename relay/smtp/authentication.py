@@ -10,11 +10,12 @@ from typing import Final, NamedTuple
 
 from relay.mail.reply import Reply
 from relay.policy.ruleset import Ruleset
-from relay.policy.sender import Sender
-from relay.smtp.auth import Verifier, VerifierBusyError
+from relay.policy.sender import Host, Sender
+from relay.smtp.auth import Verifier
 from relay.smtp.connection import Connection
 from relay.smtp.replies import AUTH_BUSY, AUTH_FAILED, AUTH_LINE_TOO_LONG
 from relay.smtp.sasl import MECHANISMS, Credentials, ExchangeError
+from relay.smtp.throttle import VerifierBusyError
 
 # RFC 4954 section 4: what a client may need for one response.
 RESPONSE_LIMIT: Final = 12288
@@ -34,24 +35,28 @@ async def authenticate(
     *,
     verifier: Verifier,
     ruleset: Ruleset,
+    host: Host,
 ) -> Sender | AuthFailure:
-    """Ask for credentials and check them. Wrong ones are answered only after a while."""
+    """Ask for credentials and check them. Every failure is answered only after a while."""
+    loop, began = connection.loop, None
     try:
         credentials = await _exchange(connection, mechanism, initial)
+        await connection.flush()
+        began = loop.time()
+        sender = await verifier.verify(ruleset, credentials, host)
     except ExchangeError as error:
-        return AuthFailure(error.reply, "aborted")
-    await connection.flush()
-    began = connection.loop.time()
-    try:
-        sender = await verifier.verify(ruleset, credentials)
+        failure = AuthFailure(error.reply, "aborted")
     except VerifierBusyError:
-        return AuthFailure(AUTH_BUSY, "busy")
-    if sender is not None:
-        return sender
-    # The same time for a login nobody has, a wrong token and a wrong password.
-    taken = connection.loop.time() - began
+        failure = AuthFailure(AUTH_BUSY, "busy")
+    else:
+        if sender is not None:
+            return sender
+        failure = AuthFailure(AUTH_FAILED, "credentials")
+    # The same time for a login nobody has, a wrong token, a wrong password, and no check at all.
+    await connection.flush()
+    taken = 0.0 if began is None else loop.time() - began
     await asyncio.sleep(connection.deadlines.auth_floor - taken)
-    return AuthFailure(AUTH_FAILED, "credentials")
+    return failure
 
 
 async def _exchange(connection: Connection, mechanism: str, initial: bytes | None) -> Credentials:

@@ -20,11 +20,13 @@ class CredentialsChangedError(Exception):
 class Client(Session):
     """One client: its address, what it called itself, and whom it proved to be."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, transport: asyncio.BaseTransport) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, transport: asyncio.BaseTransport, host: Host
+    ) -> None:
         super().__init__(loop)
-        self.host: Host = host_of(transport.get_extra_info("peername")[0])
+        self.host = host
         self.is_on_this_host = (
-            self.host.is_loopback and host_of(transport.get_extra_info("sockname")[0]).is_loopback
+            host.is_loopback and host_of(transport.get_extra_info("sockname")[0]).is_loopback
         )
         self.is_secure = transport.get_extra_info("ssl_object") is not None
         self.proven: Sender | None = None

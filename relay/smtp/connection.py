@@ -1,6 +1,6 @@
-"""One client connection: command lines and content in, replies out, one timer for all waiting.
+"""One client connection: command lines and content in, replies out, and its end.
 
-Knows lines and time. Does not know what a command means: a subclass converses.
+Knows lines and how long they may take. Does not know what a command means: a subclass converses.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from math import inf
+from time import monotonic
 from typing import Final, cast
 
 from aiosmtpd.smtp import SMTP
 
 from relay.mail.reply import Reply
+from relay.smtp.hangup import HangUpError
 from relay.smtp.replies import BARE_LINE_ENDING, LINE_TOO_LONG, TIMED_OUT
 from relay.smtp.settings import Deadlines
+from relay.smtp.timer import Timer
 
 # What the reader holds before it stops the client: also the longest line it can find an end for.
 _READ_AHEAD: Final = 32768
@@ -28,19 +31,9 @@ _COALESCED: Final = 16384
 _UNREAD: Final = 65536
 # What a client may still send while it is given time to read our last reply.
 _LINGER_CHUNKS: Final = 256
-
-
-class HangUpError(Exception):
-    """The connection is to be closed, and this is the last thing to be said on it.
-
-    With `linger` the client is in the middle of sending: closing at once would make its system
-    throw our reply away (RFC 1122 section 4.2.2.13), so we go on reading for a while.
-    """
-
-    def __init__(self, reply: Reply, *, linger: bool = False) -> None:
-        super().__init__(str(reply))
-        self.reply = reply
-        self.linger = linger
+# How many seconds a session works before it lets the others: one that has many commands in its
+# buffer never has to wait, and would never be interrupted.
+_TURN: Final = 0.005
 
 
 class Connection(SMTP, ABC):
@@ -62,9 +55,9 @@ class Connection(SMTP, ABC):
         self._handle_hooks = {}
         self._original_transport = None
         self._handler_coroutine = None
-        self._timeout_handle = None
 
         self.deadlines = deadlines
+        self.timer = Timer(loop)
         self.on_lost: Callable[[], object] | None = None
         """Called when the connection is lost: by then nobody is left to answer."""
         self._wire = cast("asyncio.Transport", None)
@@ -74,10 +67,9 @@ class Connection(SMTP, ABC):
         self._is_idle = False  # nothing is under way that should be finished
         self._is_lost = False
         self._is_over = False  # the conversation has ended
+        self._has_hung_up = False
         self._parting: Reply | None = None
-        self._expiry: Callable[[], object] | None = None
-        self._deadline = inf
-        self._timer_at = inf
+        self._turn_ends = 0.0  # of time.monotonic: loop time stands still while we work
 
     # --- what a subclass is ---
 
@@ -92,6 +84,10 @@ class Connection(SMTP, ABC):
     @abstractmethod
     def joined(self) -> None:
         """Take note that a client is connected."""
+
+    @abstractmethod
+    def hung_up(self, reply: Reply) -> None:
+        """Take note that we end the conversation, with this as the last reply."""
 
     @abstractmethod
     def left(self) -> None:
@@ -111,7 +107,7 @@ class Connection(SMTP, ABC):
         if self._said:
             self._write()
         if self._is_stalled:
-            self.within(self.deadlines.command, self._wire.abort)
+            self.timer.within(self.deadlines.command, self._cut_off)
             await self._writer.drain()
 
     def _write(self) -> None:
@@ -124,14 +120,18 @@ class Connection(SMTP, ABC):
 
     async def next_line(self) -> bytes:
         """Return the next command line without its CRLF."""
+        # A client that pipelines (RFC 2920) gets its replies in one piece, once we have answered
+        # all it has sent, or our turn is over.
+        must_wait = b"\n" not in self._reader._buffer  # type: ignore[attr-defined]  # noqa: SLF001
+        if must_wait or self._said_octets > _COALESCED or self._is_stalled:
+            await self.flush()
+        elif monotonic() > self._turn_ends:
+            await self._let_others()
         if self._parting is not None:
             raise HangUpError(self._parting)
-        # A client that pipelines (RFC 2920) gets its replies in one piece, once we have answered
-        # all it has sent.
-        buffer = self._reader._buffer  # type: ignore[attr-defined]  # noqa: SLF001
-        if b"\n" not in buffer or self._said_octets > _COALESCED or self._is_stalled:
-            await self.flush()
-        self.within(self.deadlines.command, self._give_up)
+        if self._is_lost:
+            raise ConnectionResetError
+        self.timer.within(self.deadlines.command, self._give_up)
         self._is_idle = True
         try:
             line = await self._reader.readuntil(b"\n")
@@ -139,7 +139,9 @@ class Connection(SMTP, ABC):
             raise HangUpError(LINE_TOO_LONG, linger=True) from None
         finally:
             self._is_idle = False
-        self.busy()
+        self.timer.busy()
+        if must_wait:
+            self._turn_ends = monotonic() + _TURN
         # Only CRLF ends a line. A client that ends lines otherwise, or hides a CR in one, may be
         # the second half of somebody's smuggled content.
         if line == b"\n" or line.find(b"\r") != len(line) - 2:
@@ -148,13 +150,25 @@ class Connection(SMTP, ABC):
 
     async def next_chunk(self, until: float) -> bytes:
         """Return some of the content, before loop time `until`; raise EOFError at its end."""
+        must_wait = not self.has_more
+        if not must_wait and monotonic() > self._turn_ends:
+            await self._let_others()
+        if self._is_lost:
+            raise ConnectionResetError
         left = until - self.loop.time()
-        self.within(min(left, self.deadlines.data_block), self._give_up)
+        self.timer.within(min(left, self.deadlines.data_block), self._give_up)
         chunk = await self._reader.read(_CHUNK)
-        self.busy()
+        self.timer.busy()
+        if must_wait:
+            self._turn_ends = monotonic() + _TURN
         if not chunk:
             raise EOFError
         return chunk
+
+    async def _let_others(self) -> None:
+        await self.flush()
+        await asyncio.sleep(0)
+        self._turn_ends = monotonic() + _TURN
 
     def give_back(self, octets: bytes) -> None:
         """Put back what was read behind the end of content."""
@@ -166,51 +180,20 @@ class Connection(SMTP, ABC):
         """Whether the client has sent something that has not been read."""
         return bool(self._reader._buffer)  # type: ignore[attr-defined]  # noqa: SLF001
 
-    # --- waiting ---
-
-    def within(self, seconds: float, expiry: Callable[[], object]) -> None:
-        """Have `expiry` called unless the wait ends, or another begins, within so many seconds.
-
-        A session waits at every command, so there is one timer that is moved only when it would
-        ring too late; when it rings too early it is wound again.
-        """
-        self._expiry = expiry
-        self._deadline = deadline = self.loop.time() + seconds
-        if deadline < self._timer_at:
-            self._wind(deadline)
-
-    def busy(self) -> None:
-        """End the wait: what takes time now is our doing, and no fault of the client."""
-        self._expiry = None
-
-    def _wind(self, at: float) -> None:
-        if self._timeout_handle is not None:
-            self._timeout_handle.cancel()
-        self._timer_at = at
-        self._timeout_handle = self.loop.call_at(at, self._timeout_cb)
-
-    def _timeout_cb(self) -> None:
-        self._timeout_handle = None
-        self._timer_at = inf
-        expiry = self._expiry
-        if expiry is None:
-            return
-        if self.loop.time() < self._deadline:
-            self._wind(self._deadline)
-        else:
-            self._expiry = None
-            expiry()
-
     def _reset_timeout(self, duration: float | None = None) -> None:
-        """Do nothing: the first wait of the conversation sets its own deadline."""
+        """Do nothing: each wait sets its own deadline."""
 
     def _give_up(self) -> None:
         self._reader.set_exception(HangUpError(TIMED_OUT))
 
+    def _cut_off(self) -> None:
+        self._hang_up(TIMED_OUT)  # not to be said: the client does not read
+        self._wire.abort()
+
     # --- encrypting ---
 
     async def encrypt(self, context: ssl.SSLContext) -> None:
-        """Put TLS between us and the client, who has been told to begin its handshake."""
+        """Put TLS between us and the client, who was told to begin its handshake."""
         wire = self._wire
         try:
             upgraded = await self.loop.start_tls(
@@ -219,6 +202,7 @@ class Connection(SMTP, ABC):
                 context,
                 server_side=True,
                 ssl_handshake_timeout=self.deadlines.handshake,
+                ssl_shutdown_timeout=self.deadlines.linger,
             )
         except OSError:
             upgraded = None
@@ -242,6 +226,11 @@ class Connection(SMTP, ABC):
         if self._is_idle:
             self._reader.set_exception(HangUpError(reply))
 
+    def cut_short(self, reply: Reply) -> None:
+        """End the session even where content is still to come; a commit under way is finished."""
+        self._parting = reply
+        self._reader.set_exception(HangUpError(reply))
+
     def abort(self) -> None:
         """Cut the connection."""
         self._wire.abort()
@@ -255,9 +244,11 @@ class Connection(SMTP, ABC):
         try:
             await self.converse()
         except HangUpError as end:
-            self.say(end.reply.line)
-            if end.linger and not self._is_lost:
-                await self._linger()
+            if not self._is_lost:
+                self._hang_up(end.reply)
+                self.say(end.reply.line)
+                if end.linger:
+                    await self._linger()
         except (EOFError, ConnectionError):
             pass  # the client has gone; asyncio's IncompleteReadError is an EOFError
         except Exception as error:  # noqa: BLE001 - the last boundary of a session
@@ -267,13 +258,19 @@ class Connection(SMTP, ABC):
         finally:
             self._is_over = True
             if self._is_lost:
-                self.left()
+                self._leave()
             else:
                 self._close()
 
+    def _hang_up(self, reply: Reply) -> None:
+        self.timer.latest = inf  # time to listen to the last reply is given to everybody
+        if not self._has_hung_up:
+            self._has_hung_up = True
+            self.hung_up(reply)
+
     async def _linger(self) -> None:
         self._write()
-        self.within(self.deadlines.linger, self._wire.abort)
+        self.timer.within(self.deadlines.linger, self._wire.abort)
         self._is_idle = True
         with contextlib.suppress(HangUpError, OSError):
             if self._wire.can_write_eof():
@@ -283,11 +280,27 @@ class Connection(SMTP, ABC):
                     break
 
     def _close(self) -> None:
+        self.timer.latest = inf
         if self._said:
             self._write()
+        # A client that never reads would keep a closed connection, and its memory, for ever; one
+        # that has read all need not answer the end of TLS (RFC 8446 section 6.1), and many do not.
+        is_unread = self._is_stalled or self._wire.get_write_buffer_size() > 0
         self._wire.close()
-        # A client that never reads would keep a closed connection, and its memory, for ever.
-        self.within(self.deadlines.linger, self._wire.abort)
+        patience = self.deadlines.linger if is_unread else self.deadlines.farewell
+        self.timer.within(patience, self._wire.abort)
+
+    def _leave(self) -> None:
+        self.left()
+        self.timer.stop()
+        # What leads back to us, errors by their tracebacks, is let go: in a cycle our buffers would
+        # wait for the garbage collector.
+        own = vars(self)
+        for error in (own.pop("_closed").exception(), self._reader.exception()):
+            if error is not None:
+                error.__traceback__ = None
+        for name in ("_reader", "_writer", "_client_connected_cb"):
+            del own[name]
 
     # --- called by the event loop ---
 
@@ -299,6 +312,7 @@ class Connection(SMTP, ABC):
             transport.close()
             return
         self._use(transport)
+        self.timer.latest = self.loop.time() + self.deadlines.first_mail
         super().connection_made(transport)
         self.joined()
 
@@ -311,18 +325,17 @@ class Connection(SMTP, ABC):
         if self._is_lost:
             return
         self._is_lost = True
-        self._expiry = None
-        if self._timeout_handle is not None:
-            self._timeout_handle.cancel()
+        self.timer.stop()
         asyncio.StreamReaderProtocol.connection_lost(self, error)
         if self.on_lost is not None:
             self.on_lost()
         if self._is_over:
-            self.left()
+            self._leave()
 
     def eof_received(self) -> bool:
         """Go on writing: a client that has said all it has to say still wants its replies."""
-        self._reader.feed_eof()
+        if not self._is_lost:
+            self._reader.feed_eof()
         # TLS has no half-closed connections; asyncio warns when asked for one.
         return not self._over_ssl
 

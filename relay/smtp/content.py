@@ -14,9 +14,15 @@ from relay.mail.reply import Refusal, Reply
 from relay.policy.admission import admit_header, is_removed, too_large
 from relay.policy.sender import Sender
 from relay.ports import Draft, Spool
+from relay.smtp.headers import HeaderWindow
+from relay.smtp.replies import CONTROL_IN_HEADER, TOO_MANY_HEADERS
 
 HEADER_LIMIT: Final = 262144
 FIELD_LIMIT: Final = 1000
+
+# C0 without tab, CR and LF. No field may have them (RFC 5322 section 2.2), and what a reader makes
+# of them is anybody's guess.
+_CONTROLS: Final = bytes(set(range(32)) - set(b"\t\r\n"))
 
 _HEADER_TOO_LARGE: Final = Refusal(
     Reply(550, "5.6.0", f"The header is larger than {HEADER_LIMIT} octets"), "bad_content"
@@ -33,10 +39,17 @@ class ContentIntake:
     admitted there is no draft, so a refused mail costs the spool nothing.
     """
 
-    def __init__(self, spool: Spool, sender: Sender, trace: Callable[[QueueId], bytes]) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        sender: Sender,
+        trace: Callable[[QueueId], bytes],
+        window: HeaderWindow,
+    ) -> None:
         self._spool = spool
         self._sender = sender
         self._trace = trace
+        self._window = window
         self._head = bytearray()
         self.size = 0
         """Octets taken so far; dots that were stuffed are not counted (RFC 1870 section 5)."""
@@ -55,10 +68,12 @@ class ContentIntake:
             end = _end_of_header(octets, 0)
             if end is not None:
                 return await self._begin(octets, end)
-            self._head += octets
+            if not self._hold(octets):
+                return TOO_MANY_HEADERS
         else:
             begun = len(self._head)
-            self._head += octets
+            if not self._hold(octets):
+                return TOO_MANY_HEADERS
             end = _end_of_header(self._head, begun)
             if end is not None:
                 return await self._begin(bytes(self._head), end)
@@ -71,9 +86,22 @@ class ContentIntake:
         return None
 
     async def discard(self) -> None:
-        """Forget the draft, if there is one."""
+        """Forget what was taken."""
+        self._let_go()
         if self.draft is not None:
             await self.draft.discard()
+
+    def _hold(self, octets: bytes) -> bool:
+        """Keep octets of a header that is not complete, if there is room for them."""
+        if not self._window.take(len(octets)):
+            return False
+        self._head += octets
+        return True
+
+    def _let_go(self) -> None:
+        if self._head:
+            self._window.give_back(len(self._head))
+            self._head.clear()
 
     async def _begin(self, octets: bytes, end: int) -> Refusal | None:
         """Decide on the header, the first `end` octets; if admitted, begin the draft."""
@@ -84,6 +112,8 @@ class ContentIntake:
         lines = block.count(b"\r\n") - block.count(b"\r\n ") - block.count(b"\r\n\t")
         if lines > FIELD_LIMIT:
             return _TOO_MANY_FIELDS
+        if len(block.translate(None, _CONTROLS)) != len(block):
+            return CONTROL_IN_HEADER
         try:
             header = HeaderBlock.parse(block)
         except HeaderError as error:
@@ -94,7 +124,7 @@ class ContentIntake:
         if refusal is not None:
             return refusal
         kept = header.without(is_removed)
-        self._head.clear()
+        self._let_go()
         self.draft = draft = self._spool.draft()
         trace = self._trace(draft.queue_id)
         if kept is header:

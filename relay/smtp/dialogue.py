@@ -14,7 +14,8 @@ from relay.facts import Facts
 from relay.mail.reply import Reply
 from relay.smtp import replies
 from relay.smtp.authentication import RESPONSE_LIMIT
-from relay.smtp.connection import Connection, HangUpError
+from relay.smtp.connection import Connection
+from relay.smtp.hangup import HangUpError
 from relay.smtp.settings import Deadlines
 
 # Octets, CRLF not counted. RFC 5321 section 4.5.3.1.4, and what SIZE, BODY, AUTH and the DSN
@@ -25,6 +26,8 @@ _LINE_LIMITS: Final = {b"MAIL": 2048, b"RCPT": 2048, b"AUTH": RESPONSE_LIMIT + 3
 # Between two accepted mails. A client that keeps its connection may well send RSET or NOOP with
 # every mail; one that sends nothing else is not here to send mail.
 _JUNK_LIMIT: Final = 100
+# Recipients are many to a mail, so more of them may be refused, or be named again.
+_WASTE_LIMIT: Final = 1000
 _FAULT_LIMIT: Final = 3
 
 # Browsers that were made to speak to us, and probes (postconf(5), smtpd_forbidden_commands).
@@ -47,7 +50,10 @@ class Dialogue(Connection):
         super().__init__(loop, deadlines)
         self.session_id = session_id
         self.facts = facts
+        self.obeyed = self.commands
+        """What each verb does now."""
         self._junk = 0
+        self._waste = 0
         self._faults = 0
 
     @abstractmethod
@@ -73,6 +79,12 @@ class Dialogue(Connection):
         """Report a fault outside of any command; it ends the session."""
         self.note_fault("smtp.session", error)
         self.say(replies.TOO_MANY_FAULTS.line)
+        self.hung_up(replies.TOO_MANY_FAULTS)
+
+    def hung_up(self, reply: Reply) -> None:
+        """Tell it, unless the client had asked for it."""
+        if reply is not replies.BYE:
+            self.facts.hung_up(self.session_id, reply)
 
     def note_fault(self, where: str, error: Exception) -> None:
         """Report a fault of ours; after so many of them the session ends with its next reply."""
@@ -85,6 +97,12 @@ class Dialogue(Connection):
         if self._junk > _JUNK_LIMIT:
             raise HangUpError(replies.TOO_MUCH_JUNK)
 
+    def count_waste(self) -> None:
+        """Count a recipient that did not make the mail go any further; so many, then hang up."""
+        self._waste += 1
+        if self._waste > _WASTE_LIMIT:
+            raise HangUpError(replies.TOO_MUCH_JUNK)
+
     def say_junk(self, reply: Reply) -> None:
         """Answer what brought no mail any nearer."""
         self.count_junk()
@@ -92,12 +110,12 @@ class Dialogue(Connection):
 
     def forgive_junk(self) -> None:
         """Take note that mail was accepted."""
-        self._junk = 0
+        self._junk = self._waste = 0
 
     async def _obey(self, line: bytes) -> None:
         name, _, argument = line.partition(b" ")
         verb = name.upper()
-        command = self.commands.get(verb)
+        command = self.obeyed.get(verb)
         if command is None:
             if verb in _OTHER_PROTOCOLS or (line and not line[:1].isalpha()):
                 raise HangUpError(replies.NOT_SMTP)

@@ -10,11 +10,12 @@ import secrets
 from typing import Final, cast
 
 from relay.policy.admission import Auth
+from relay.policy.sender import Host
 from relay.smtp import replies
 from relay.smtp.authentication import AuthFailure, authenticate
 from relay.smtp.client import Client
-from relay.smtp.connection import HangUpError
 from relay.smtp.dialogue import Dialogue
+from relay.smtp.hangup import HangUpError
 from relay.smtp.offer import Offer
 from relay.smtp.sasl import MECHANISMS
 from relay.smtp.settings import AuthWithoutTls, ListenerSettings, TlsMode
@@ -34,8 +35,10 @@ class Introduction(Dialogue):
         settings: ListenerSettings,
         surroundings: Surroundings,
         offer: Offer,
+        peer: Host,
     ) -> None:
         super().__init__(loop, surroundings.deadlines, surroundings.facts, secrets.token_hex(5))
+        self.peer = peer
         self.settings = settings
         self.surroundings = surroundings
         self._offer = offer
@@ -56,7 +59,7 @@ class Introduction(Dialogue):
         return self._offer.banner(self.surroundings.rules.current)
 
     def _create_session(self) -> Client:
-        return Client(self.loop, self._wire)
+        return Client(self.loop, self._wire, self.peer)
 
     def _set_rset_state(self) -> None:
         self.forget_transaction()
@@ -109,6 +112,11 @@ class Introduction(Dialogue):
             await self.encrypt(context)
             self.forget_transaction()
             self.session = self._create_session()
+            self.obeyed = self.commands
+
+    async def demand_starttls(self, arg: str) -> None:  # noqa: ARG002
+        """Refuse what may only be said under TLS (RFC 3207 section 4)."""
+        self.say_junk(replies.TLS_REQUIRED.reply)
 
     @property
     def _has_starttls(self) -> bool:
@@ -129,7 +137,11 @@ class Introduction(Dialogue):
         mechanism, _, initial = arg.partition(" ")
         mechanism = mechanism.upper()  # .NET sends it in lower case
         client = self.client
-        if not client.extended_smtp:
+        if self.needs_starttls:
+            if mechanism in MECHANISMS:
+                self.facts.auth_failed(self.session_id, mechanism.lower(), "tls_required")
+            self.say_junk(replies.TLS_REQUIRED.reply)
+        elif not client.extended_smtp:
             self.say_junk(replies.HELO_FIRST)
         elif self.settings.auth is Auth.OFF:
             self.say_junk(replies.AUTH_NOT_OFFERED)
@@ -141,15 +153,20 @@ class Introduction(Dialogue):
             self.say_junk(replies.AUTH_UNKNOWN_MECHANISM)
         elif not self._takes_passwords:
             self.facts.auth_failed(self.session_id, mechanism.lower(), "tls_required")
-            tls_first = self.needs_starttls
-            self.say_junk(replies.TLS_REQUIRED.reply if tls_first else replies.AUTH_NEEDS_TLS)
+            self.say_junk(replies.AUTH_NEEDS_TLS)
         else:
             await self._identify(mechanism, initial.encode("latin-1") if initial else None)
 
     async def _identify(self, mechanism: str, initial: bytes | None) -> None:
         ruleset = self.surroundings.rules.current
-        verifier = self.surroundings.verifier
-        answer = await authenticate(self, mechanism, initial, verifier=verifier, ruleset=ruleset)
+        answer = await authenticate(
+            self,
+            mechanism,
+            initial,
+            verifier=self.surroundings.verifier,
+            ruleset=ruleset,
+            host=self.peer,
+        )
         if not isinstance(answer, AuthFailure):
             self.client.prove(answer, ruleset)
             self.facts.authenticated(self.session_id, mechanism.lower(), answer.name)
@@ -157,7 +174,6 @@ class Introduction(Dialogue):
             return
         self.facts.auth_failed(self.session_id, mechanism.lower(), answer.reason)
         self.say_junk(answer.reply)
-        if answer.reason == "credentials":
-            self._auth_failures += 1
-            if self._auth_failures >= _AUTH_FAILURE_LIMIT:
-                raise HangUpError(replies.TOO_MANY_AUTH_FAILURES)
+        self._auth_failures += 1
+        if self._auth_failures >= _AUTH_FAILURE_LIMIT:
+            raise HangUpError(replies.TOO_MANY_AUTH_FAILURES)

@@ -9,16 +9,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from relay.mail.envelope import Mail, QueueId
 from relay.mail.reply import Refusal
 from relay.policy.admission import too_large
-from relay.ports import Draft, SpoolError, SpoolFullError, WithdrawnError
-from relay.smtp.connection import HangUpError
+from relay.ports import Clock, Draft, SpoolError, SpoolFullError, WithdrawnError
 from relay.smtp.content import ContentIntake
 from relay.smtp.data import ContentScanner
 from relay.smtp.dialogue import Dialogue
+from relay.smtp.hangup import HangUpError
 from relay.smtp.replies import (
     CONTENT_FAULT,
     NOTHING_QUEUED,
@@ -61,7 +62,11 @@ class Reception:
         self._surroundings = surroundings
         self._origin = origin
         self._scanner = ContentScanner()
-        self._intake = ContentIntake(surroundings.spool, transaction.sender, self._trace)
+        # Not a method of ours: with one, intake and reception would keep each other alive.
+        trace = partial(_trace, surroundings.clock, origin.trace_opening, transaction)
+        self._intake = ContentIntake(
+            surroundings.spool, transaction.sender, trace, surroundings.headers
+        )
         self.has_ended = False
         """Whether the content was read to its end, so that commands can follow."""
         self.is_accepted = False
@@ -123,11 +128,6 @@ class Reception:
             self._dialogue.note_fault("smtp.content", error)
             return CONTENT_FAULT
 
-    def _trace(self, queue_id: QueueId) -> bytes:
-        now = self._surroundings.clock.now()
-        opening = self._origin.trace_opening
-        return trace_fields(opening, queue_id, now, self._transaction.only_recipient)
-
     # --- keeping ---
 
     async def _keep(self) -> bytes | Refusal:
@@ -162,7 +162,7 @@ class Reception:
         spool = self._surroundings.spool
         commit = spool.commit(draft, transaction.sender.name, transaction.envelope)
         task = dialogue.loop.create_task(commit)
-        dialogue.within(dialogue.deadlines.commit, task.cancel)
+        dialogue.timer.within(dialogue.deadlines.commit, task.cancel)
         dialogue.on_lost = task.cancel
         try:
             return await task
@@ -175,12 +175,16 @@ class Reception:
             raise WithdrawnError from None
         finally:
             dialogue.on_lost = None
-            dialogue.busy()
+            dialogue.timer.busy()
 
     def _refused(self, refusal: Refusal) -> None:
         self._surroundings.facts.refused(
             self._origin.session_id, "data", refusal, self._transaction.sender.name
         )
+
+
+def _trace(clock: Clock, opening: bytes, transaction: Transaction, queue_id: QueueId) -> bytes:
+    return trace_fields(opening, queue_id, clock.now(), transaction.only_recipient)
 
 
 def _refuse(error: SpoolError) -> Refusal:

@@ -71,6 +71,10 @@ STRAY_LINE_ENDING: Final = Refusal(
 NUL_IN_CONTENT: Final = Refusal(
     Reply(550, "5.6.0", "The message has a NUL octet; encode it as base64"), "bad_content"
 )
+CONTROL_IN_HEADER: Final = Refusal(
+    Reply(554, "5.6.0", "The header has a control character; mend the client"), "bad_content"
+)
+TOO_MANY_HEADERS: Final = Refusal(_NO_SPACE, "spool")
 SPOOL_FULL: Final = Refusal(_NO_SPACE, "spool")
 SPOOL_FAILED: Final = Refusal(
     Reply(451, "4.3.0", "The mail could not be stored; try again later"), "spool"

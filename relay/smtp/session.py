@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from math import inf
 from typing import ClassVar
 
 from relay.mail.address import Address
 from relay.mail.envelope import SenderName
 from relay.mail.reply import Refusal, Reply
 from relay.policy.admission import RATE_LIMITED, admit_reverse_path
-from relay.policy.sender import Sender
+from relay.policy.sender import Host, Sender
 from relay.smtp import replies
 from relay.smtp.client import CredentialsChangedError
 from relay.smtp.command import MailCommand, parse_mail, parse_rcpt
-from relay.smtp.connection import HangUpError
 from relay.smtp.dialogue import Command
+from relay.smtp.hangup import HangUpError
 from relay.smtp.introduction import Introduction
 from relay.smtp.offer import Offer
 from relay.smtp.reception import Origin, Reception
 from relay.smtp.sessions import Sessions
-from relay.smtp.settings import ListenerSettings
+from relay.smtp.settings import ListenerSettings, TlsMode
 from relay.smtp.surroundings import Surroundings
 from relay.smtp.transaction import Transaction
 
@@ -41,21 +42,30 @@ class Session(Introduction):
         surroundings: Surroundings,
         offer: Offer,
         sessions: Sessions,
+        peer: Host,
     ) -> None:
-        super().__init__(loop, settings, surroundings, offer)
+        super().__init__(loop, settings, surroundings, offer, peer)
         self._sessions = sessions
         self._transaction: Transaction | None = None
+        if settings.tls is TlsMode.STARTTLS_REQUIRED:
+            self.obeyed = self._commands_before_tls
 
     # --- the session as a whole ---
 
     def joined(self) -> None:
         """Begin the session."""
         self._sessions.add(self)
-        self.facts.session_opened(self.session_id, self.settings.name, str(self.client.host))
+        self.facts.session_opened(self.session_id, self.settings.name, str(self.peer))
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the client was connected long enough to be greeted."""
+        return self.session is not None
 
     def left(self) -> None:
         """End the session."""
         self._sessions.discard(self)
+        self._sessions.places.give_back(self.peer)
         self.facts.session_closed(self.session_id, self.settings.name)
 
     def forget_transaction(self) -> None:
@@ -75,10 +85,12 @@ class Session(Introduction):
             self.say_junk(replies.HELO_FIRST)
         elif self._transaction is not None:
             self.say_junk(replies.NESTED_MAIL)
-        elif self.needs_starttls:
-            self._refuse("mail", replies.TLS_REQUIRED, None)
         else:
             self._begin(arg)
+
+    async def mail_before_tls(self, arg: str) -> None:  # noqa: ARG002
+        """Refuse MAIL, as the other commands, until there is TLS; this refusal is told."""
+        self._refuse_mail(replies.TLS_REQUIRED, None)
 
     def _begin(self, argument: str) -> None:
         ruleset = self.surroundings.rules.current
@@ -87,20 +99,21 @@ class Session(Introduction):
         except CredentialsChangedError:
             raise HangUpError(replies.CREDENTIALS_CHANGED) from None
         if isinstance(sender, Refusal):
-            self._refuse("mail", sender, None)
+            self._refuse_mail(sender, None)
             return
         command = parse_mail(argument)
         if isinstance(command, Reply):
             self.say_junk(command)
             return
         if isinstance(command, Refusal):
-            self._refuse("mail", command, sender.name)
+            self._refuse_mail(command, sender.name)
             return
         refusal = self._admit(sender, command)
         if refusal is not None:
-            self._refuse("mail", refusal, sender.name)
+            self._refuse_mail(refusal, sender.name, command.reverse_path)
             return
         self._transaction = Transaction(sender, command.reverse_path, ruleset.hostname)
+        self.timer.latest = inf  # this client is here to send mail
         self.say(replies.REVERSE_PATH_OK.line)
 
     def _admit(self, sender: Sender, command: MailCommand) -> Refusal | None:
@@ -126,26 +139,30 @@ class Session(Introduction):
             return
         transaction.was_tried = True
         if isinstance(answer, Refusal):
+            self.count_waste()
             self._refuse("rcpt", answer, transaction.sender.name)
             return
-        refusal = transaction.add(answer, self.surroundings.suppressions)
-        if refusal is None:
-            self.say(replies.RECIPIENT_OK.line)
+        added = transaction.add(answer, self.surroundings.suppressions)
+        if added is not True:
+            self.count_waste()
+        if isinstance(added, Refusal):
+            self._refuse("rcpt", added, transaction.sender.name, answer)
         else:
-            self._refuse("rcpt", refusal, transaction.sender.name, answer)
+            self.say(replies.RECIPIENT_OK.line)
 
     async def smtp_DATA(self, arg: str) -> None:
-        """Receive the content. Whatever comes of it, the transaction is over."""
+        """Receive the content; whatever comes of it, the transaction is over."""
         if arg:
             self.say_junk(replies.NO_ARGUMENT)
             return
-        transaction, self._transaction = self._transaction, None
+        transaction = self._transaction
         if transaction is None:
             self.say_junk(replies.MAIL_FIRST)
         elif not transaction.has_recipient:
             tried = transaction.was_tried
             self.say_junk(replies.NO_VALID_RECIPIENT if tried else replies.RCPT_FIRST)
         else:
+            self._transaction = None
             await self._receive(transaction)
 
     async def _receive(self, transaction: Transaction) -> None:
@@ -166,15 +183,23 @@ class Session(Introduction):
             raise HangUpError(replies.TOO_MANY_FAULTS) from None
         if reception.is_accepted:
             self.forgive_junk()
+        else:
+            self.count_junk()
+
+    def _refuse_mail(
+        self, refusal: Refusal, sender: SenderName | None, reverse_path: Address | None = None
+    ) -> None:
+        self.count_junk()
+        self._refuse("mail", refusal, sender, reverse_path)
 
     def _refuse(
         self,
         phase: str,
         refusal: Refusal,
         sender: SenderName | None,
-        recipient: Address | None = None,
+        address: Address | None = None,
     ) -> None:
-        self.facts.refused(self.session_id, phase, refusal, sender, recipient)
+        self.facts.refused(self.session_id, phase, refusal, sender, address)
         self.say(refusal.reply.line)
 
     # --- the rest ---
@@ -224,4 +249,11 @@ class Session(Introduction):
         b"VRFY": smtp_VRFY,
         b"EXPN": smtp_EXPN,
         b"QUIT": smtp_QUIT,
+    }
+    _commands_before_tls: ClassVar[Mapping[bytes, Command]] = {
+        **commands,
+        b"MAIL": mail_before_tls,
+        **dict.fromkeys(
+            (b"RCPT", b"DATA", b"HELP", b"VRFY", b"EXPN"), Introduction.demand_starttls
+        ),
     }

@@ -1,4 +1,4 @@
-"""The sessions that are open, so that they can be counted, asked to end, and waited for."""
+"""The sessions of a listener, so that they can be counted, asked to end, and waited for."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import asyncio
 
 from relay.mail.reply import Reply
 from relay.smtp.connection import Connection
+from relay.smtp.places import Places
 
 
 class Sessions:
-    """A set of connections that knows when it is empty."""
+    """A set of connections that knows when it is empty. Each of them has one of the `places`."""
 
-    def __init__(self) -> None:
+    def __init__(self, places: Places) -> None:
+        self.places = places
         self._open: set[Connection] = set()
         self._emptied = asyncio.Event()
         self._emptied.set()
@@ -38,6 +40,11 @@ class Sessions:
         self._parting = reply
         for session in tuple(self._open):
             session.part(reply)
+
+    def cut_short(self, reply: Reply) -> None:
+        """Ask no longer: say this and hang up, even where content is still to come."""
+        for session in tuple(self._open):
+            session.cut_short(reply)
 
     def abort(self) -> None:
         """Cut all connections."""

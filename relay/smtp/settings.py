@@ -44,6 +44,8 @@ class Deadlines:
 
     command: float = 300.0
     """For the next command, and for reading our replies (RFC 5321 section 4.5.3.2.7)."""
+    first_mail: float = 60.0
+    """From connecting to the first MAIL that is taken: who sends nothing is here for nothing."""
     data_block: float = 180.0
     """Between two pieces of content (RFC 5321 section 4.5.3.2.5)."""
     data: float = 1800.0
@@ -54,5 +56,7 @@ class Deadlines:
     """For a TLS handshake."""
     linger: float = 10.0
     """For a client to take our last reply before the connection is cut."""
+    farewell: float = 1.0
+    """For a client that has our last reply to answer the end of TLS."""
     auth_floor: float = 0.3
     """What every failed AUTH takes at least, so that time tells nobody why it failed."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from relay.facts import Facts
 from relay.ports import Clock, Rules, Spool, Suppressions
 from relay.smtp.auth import Verifier
+from relay.smtp.headers import HeaderWindow
 from relay.smtp.rates import SenderRates
 from relay.smtp.settings import Deadlines
 
@@ -24,4 +25,5 @@ class Surroundings:
     verifier: Verifier
     tls: ssl.SSLContext | None = None
     rates: SenderRates = field(default_factory=SenderRates)
+    headers: HeaderWindow = field(default_factory=HeaderWindow)
     deadlines: Deadlines = field(default_factory=Deadlines)

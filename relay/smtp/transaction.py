@@ -34,10 +34,10 @@ class Transaction:
         self._recipients: dict[Address, None] = {}
         self._dropped: dict[Address, None] = {}
 
-    def add(self, recipient: Address, suppressions: Suppressions) -> Refusal | None:
-        """Add a recipient, or say why not. One that was added before is admitted again."""
+    def add(self, recipient: Address, suppressions: Suppressions) -> Refusal | bool:
+        """Add a recipient, or say why not. False: it was added before, and is admitted again."""
         if recipient in self._recipients or recipient in self._dropped:
-            return None
+            return False
         if len(self._recipients) + len(self._dropped) >= RECIPIENT_LIMIT:
             return TOO_MANY_RECIPIENTS
         suppression = suppressions.find(recipient)
@@ -48,7 +48,7 @@ class Transaction:
             self._dropped[recipient] = None
         else:
             self._recipients[recipient] = None
-        return None
+        return True
 
     @property
     def has_recipient(self) -> bool:

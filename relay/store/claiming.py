@@ -6,43 +6,40 @@ Knows the tables. Does not know who asks or what becomes of a claim.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import starmap
 from pathlib import Path
-from sqlite3 import Connection
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 from relay.mail.address import Address
 from relay.mail.entry import State, Turn
-from relay.mail.envelope import Envelope, Mail, QueueId, SenderName
+from relay.mail.envelope import QUEUE_ID, Mail, QueueId, SenderName
 from relay.ports import Claim, Claims, Content, ContentFile
-from relay.store.columns import Rows, address, milliseconds, moment, reverse_path
-from relay.store.content import complaint_of, complaint_of_file
-from relay.store.states import TABLE, kept_after
+from relay.store.columns import Rows, milliseconds, nearest_moment, span
+from relay.store.content import complaint_of_file
+from relay.store.due import Due, due, due_one, shown_mail, unreadable
+from relay.store.lifetime import COUNTED
+from relay.store.states import kept_after
 
-# One row per entry, its recipients and content with it: each further row costs the writer a wait
-# for the interpreter lock.
-_DUE: Final = """
-    SELECT id, queue_id, sender, reverse_path, arrived_at, size, crc32, in_file, state, token,
-        (SELECT octets FROM content WHERE entry = id),
-        (SELECT json_group_array(json_array(position, address, attempts, due_at))
-            FROM recipient WHERE entry = id)
-    FROM entry WHERE sender = ? AND due_at <= ? ORDER BY due_at, id LIMIT ?"""
-_TAKE: Final = """
-    UPDATE entry SET state = ?, due_at = NULL, token = token + 1
-    WHERE id IN (SELECT value FROM json_each(?))"""
-_SET_ASIDE: Final = """
-    UPDATE entry SET state = ?, due_at = NULL, reason = ?, since = ? WHERE id = ?"""
+_TAKE: Final = f"""
+    UPDATE entry SET state = :state, due_at = NULL, token = token + 1, {COUNTED}
+    WHERE id IN (SELECT value FROM json_each(:entries))"""  # noqa: S608 - our own names
+_SET_ASIDE: Final = f"""
+    UPDATE entry SET state = :state, due_at = NULL, reason = :reason, since = :now, {COUNTED}
+    WHERE id = :id"""  # noqa: S608 - our own names
+_POSTPONE: Final = "UPDATE entry SET due_at = ? WHERE id = ?"
 _NEXT_DUE: Final = """
     SELECT json_group_object(value,
         (SELECT min(due_at) FROM entry WHERE sender = value AND due_at IS NOT NULL))
     FROM json_each(?)"""
-_CLAIMABLE: Final = frozenset(state.value for state in TABLE[Turn.CLAIM])
-_TAKEN: Final = kept_after(State.READY, Turn.CLAIM)
-_DAMAGED: Final = kept_after(State.READY, Turn.DAMAGED)
+_TAKEN: Final = kept_after(State.READY, Turn.CLAIM).value
+_DAMAGED: Final = kept_after(State.READY, Turn.DAMAGED).value
 _ATTEMPTS: Final = Rows("attempt", "entry, number, node, lease_until, started_at, recipients")
+
+# How long what could not be looked at rests.
+AGAIN: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +52,7 @@ class Lease(Claim):
 
 
 class Damage(NamedTuple):
-    """An entry that was due and set aside, because its content is not what was spooled."""
+    """An entry that was due and set aside, because it is not what was spooled."""
 
     mail: Mail
     complaint: str
@@ -67,9 +64,11 @@ class Found(NamedTuple):
     claims: Claims
     leases: list[Lease]
     damaged: list[Damage]
+    trouble: list[Exception]
+    """Why files could not be looked at; their entries are due again later."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claiming:
     """One call of ports.Queue.claim, run by the writer."""
 
@@ -78,115 +77,167 @@ class Claiming:
     now: datetime
     lease: timedelta
     chunk: int
+    room: int
+    opened_at: int
     content_path: Callable[[QueueId], Path]
+    only: int | None = None
+    """The one entry to be leased, if it is due; else all that is."""
 
-    def __call__(self, connection: Connection) -> Found:
-        """Lease what is due; set aside what is due and cannot be sent as it was spooled."""
-        leases: list[Lease] = []
-        damaged: list[Damage] = []
-        now = milliseconds(self.now)
-        for sender, count in self.wants.items():
-            rows = connection.execute(_DUE, (sender, now, max(0, count))).fetchall()
-            for due in starmap(_Due, rows):
-                known = _recipients(due.recipients)
-                mail = due.mail(known)
-                content, complaint = self._content(due)
-                if complaint:
-                    damaged.append(Damage(mail, complaint))
-                    connection.execute(_SET_ASIDE, (_DAMAGED, complaint, now, due.id))
-                else:
-                    leases.append(self._lease(due, mail, content, known, now))
+    def __call__(self, connection: sqlite3.Connection) -> Found:
+        """Lease what is due; set aside what is due and cannot be sent as it was spooled.
+
+        Raises sqlite3.Error where the database can make nothing of an entry: then each is to be
+        claimed by itself.
+        """
+        return _Round(self, connection).run()
+
+
+class _Round:
+    """One run of a claiming: a batch that failed is run again, and begins with nothing."""
+
+    def __init__(self, asked: Claiming, connection: sqlite3.Connection) -> None:
+        self.asked = asked
+        self.connection = connection
+        self.now = milliseconds(asked.now)
+        self.until = asked.now + asked.lease
+        self.leases: list[Lease] = []
+        self.marks: list[str] = []
+        """What stands in the attempt row of each lease."""
+        self.marked = 0
+        """Recipients that bear the mark, of all leases."""
+        self.damaged: list[Damage] = []
+        self.trouble: list[Exception] = []
+
+    def run(self) -> Found:
+        asked, leases = self.asked, self.leases
+        for sender, wanted in asked.wants.items():
+            if leases and self.marked >= asked.room:
+                break
+            # Each lease marks one recipient at least.
+            limit = min(wanted, max(1, asked.room - self.marked))
+            if limit > 0:
+                self._lease_of(sender, limit)
         if leases:
-            entries = json.dumps([lease.entry for lease in leases])
-            connection.execute(_TAKE, (_TAKEN, entries))
-            until = milliseconds(self.now + self.lease)
-            _ATTEMPTS.insert(connection, [self._mark(lease, now, until) for lease in leases])
-        return Found(Claims(leases, self._next_due(connection)), leases, damaged)
+            self._take()
+        return Found(Claims(leases, self._next_due()), leases, self.damaged, self.trouble)
 
-    def _content(self, due: _Due) -> tuple[Content, str]:
-        """Return the content, and what is wrong with it or its entry, or nothing."""
-        if due.state not in _CLAIMABLE:
-            return b"", f"it is due although it is {due.state}"
-        if due.in_file:
-            path = self.content_path(QueueId(due.queue_id))
-            return ContentFile(path, due.size, due.crc32), complaint_of_file(path, due.size)
-        if due.octets is None:
-            return b"", "its content is missing"
-        return due.octets, complaint_of(due.octets, due.size, due.crc32)
+    def _lease_of(self, sender: SenderName, limit: int) -> None:
+        leases, room = self.leases, self.asked.room
+        opened_at = self.asked.opened_at
+        only = self.asked.only
+        rows = (
+            due(self.connection, sender, limit, now=self.now, opened_at=opened_at)
+            if only is None
+            else due_one(self.connection, only, now=self.now, opened_at=opened_at)
+        )
+        for found in rows:
+            looked = self._look_at(found)
+            if isinstance(looked, Lease):
+                leases.append(looked)
+                self.marked += looked.marked
+                if self.marked >= room:
+                    return
+            elif looked is not None:
+                self._set_aside(found.id, looked)
 
-    def _lease(
-        self, due: _Due, mail: Mail, content: Content, known: Sequence[_Recipient], now: int
-    ) -> Lease:
+    def _look_at(self, found: Due) -> Lease | Damage | None:
+        """Return the lease, what is wrong, or None where that cannot be told now."""
+        try:
+            return self._lease(found)
+        except OSError as error:
+            # That a file cannot be looked at says nothing of what is in it.
+            self.trouble.append(error)
+            later = milliseconds(self.asked.now + AGAIN)
+            self.connection.execute(_POSTPONE, (later, found.id))
+            return None
+        except (OverflowError, TypeError, ValueError) as error:
+            return Damage(shown_mail(self.connection, found.id), unreadable(error))
+
+    def _lease(self, found: Due) -> Lease | Damage:
+        asked, now = self.asked, self.now
+        known = found.known()
+        mail = found.mail(known)
+        complaint = found.complaint()
+        content: Content = found.octets or b""
+        if found.in_file and not complaint:
+            content, complaint = self._file_of(found)
         # What falls due while the claim lasts is not part of it.
-        attempts = {
-            recipient: made + 1
-            for recipient, made, due_at in known
-            if due_at is not None and due_at <= now
-        }
-        return Lease(
+        attempts: dict[Address, int] = {}
+        spelt: list[str] = []
+        for recipient, spelling, made, due_at in known:
+            if due_at is not None and due_at <= now:
+                attempts[recipient] = made + 1
+                spelt.append(spelling)
+        if not attempts and not complaint:
+            complaint = "it is due although none of its recipients is"
+        if complaint:
+            return Damage(mail, complaint)
+        lease = Lease(
             mail=mail,
             content=content,
             recipients=tuple(attempts),
             attempts=attempts,
-            marked=min(self.chunk, len(attempts)),
-            token=due.token + 1,
-            lease_until=self.now + self.lease,
-            entry=due.id,
+            marked=min(asked.chunk, len(attempts)),
+            token=found.token + 1,
+            lease_until=self.until,
+            waited=span(found.waited),
+            held=span(found.held),
+            entry=found.id,
             is_whole=len(attempts) == len(known),
         )
+        self.marks.append("\n".join(spelt[: asked.chunk]))
+        return lease
 
-    def _mark(self, lease: Lease, now: int, until: int) -> tuple[int, int, str, int, int, str]:
-        marked = mark_column(lease.recipients[: lease.marked])
-        return lease.entry, lease.token, self.node, until, now, marked
+    def _file_of(self, found: Due) -> tuple[Content, str]:
+        """Return the content file, and what is wrong with it or nothing; may raise OSError."""
+        # A damaged name could lead anywhere.
+        if QUEUE_ID.fullmatch(found.queue_id) is None:
+            return b"", "its queue id is none"
+        path = self.asked.content_path(QueueId(found.queue_id))
+        return ContentFile(path, found.size, found.crc32), complaint_of_file(path, found.size)
 
-    def _next_due(self, connection: Connection) -> dict[SenderName, datetime]:
-        (found,) = connection.execute(_NEXT_DUE, (json.dumps(list(self.wants)),)).fetchone()
+    def _set_aside(self, entry: int, damage: Damage) -> None:
+        set_aside(
+            self.connection,
+            entry,
+            damage.complaint,
+            now=self.now,
+            opened_at=self.asked.opened_at,
+        )
+        self.damaged.append(damage)
+
+    def _take(self) -> None:
+        """Write the leases down, and the mark of each."""
+        asked, now = self.asked, self.now
+        entries = json.dumps([lease.entry for lease in self.leases])
+        words = {"state": _TAKEN, "entries": entries, "now": now, "opened_at": asked.opened_at}
+        self.connection.execute(_TAKE, words)
+        until = milliseconds(self.until)
+        rows = [
+            (lease.entry, lease.token, asked.node, until, now, mark)
+            for lease, mark in zip(self.leases, self.marks, strict=True)
+        ]
+        _ATTEMPTS.insert(self.connection, rows)
+
+    def _next_due(self) -> dict[SenderName, datetime]:
+        wants = json.dumps(list(self.asked.wants))
+        (found,) = self.connection.execute(_NEXT_DUE, (wants,)).fetchone()
         return {
-            SenderName(sender): moment(due_at)
+            SenderName(sender): nearest_moment(due_at)
             for sender, due_at in json.loads(found).items()
             if due_at is not None
         }
 
 
+def set_aside(
+    connection: sqlite3.Connection, entry: int, complaint: str, *, now: int, opened_at: int
+) -> None:
+    """Have an entry corrupt that was due."""
+    words = {"id": entry, "state": _DAMAGED, "reason": complaint}
+    connection.execute(_SET_ASIDE, words | {"now": now, "opened_at": opened_at})
+    connection.execute("DELETE FROM attempt WHERE entry = ?", (entry,))
+
+
 def mark_column(recipients: Iterable[Address]) -> str:
     """Return recipients that bear the mark of an attempt as a column holds them, one a line."""
     return "\n".join([str(recipient) for recipient in recipients])
-
-
-_Recipient: TypeAlias = tuple[Address, int, int | None]
-"""A recipient the spool still knows: attempts made, and when it is due."""
-
-
-def _recipients(column: str) -> list[_Recipient]:
-    """Return the recipients of a row, in the order they were given."""
-    rows = json.loads(column)
-    rows.sort()
-    return [(address(spelt), attempts, due_at) for _, spelt, attempts, due_at in rows]
-
-
-class _Due(NamedTuple):
-    """A row of `_DUE`."""
-
-    id: int
-    queue_id: str
-    sender: str
-    reverse_path: str
-    arrived_at: int
-    size: int
-    crc32: int
-    in_file: int
-    state: str
-    token: int
-    octets: bytes | None
-    recipients: str
-
-    def mail(self, known: Sequence[_Recipient]) -> Mail:
-        """Return the mail; its envelope names the recipients that are still known."""
-        recipients = tuple([recipient for recipient, _, _ in known])
-        return Mail(
-            QueueId(self.queue_id),
-            SenderName(self.sender),
-            Envelope(reverse_path(self.reverse_path), recipients),
-            moment(self.arrived_at),
-            self.size,
-        )

@@ -16,11 +16,13 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from enum import Enum, auto
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
-from relay.mail.envelope import QueueId
+from relay.mail.envelope import QUEUE_ID, QueueId
 from relay.ports import SpoolError, SpoolFullError, WithdrawnError
 from relay.store.disk import sync_directory
+
+T = TypeVar("T")
 
 IN_MEMORY: Final = 128 * 1024
 """Content beyond this many octets goes to a file, and is buffered in pieces of this size."""
@@ -49,6 +51,8 @@ class Contents:
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="content")
         self._closed = False
+        # Moves under way, so that nothing is brought back before it has been set aside.
+        self._moving: dict[QueueId, Future[None]] = {}
         self.buffered = 0
         """Octets of all drafts that are in memory."""
 
@@ -60,17 +64,17 @@ class Contents:
         """Return how much one draft may hold in memory at present."""
         return IN_MEMORY if self.buffered < _WINDOW else _IN_LITTLE_MEMORY
 
-    async def do(self, job: Callable[[], None]) -> None:
+    async def do(self, job: Callable[[], T]) -> T:
         """Run a job that blocks; raise what its OSError means to the spool."""
         if self._closed:
             raise SpoolError("the spool is closed")
         try:
-            await self._loop.run_in_executor(self._threads, job)
+            return await self._loop.run_in_executor(self._threads, job)
         except OSError as error:
             self._failed(error)
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             kind = SpoolFullError if full else SpoolError
-            raise kind(f"content cannot be written: {error.strerror}") from error
+            raise kind(f"content files are out of reach: {error.strerror}") from error
 
     def start(self, job: Callable[[], None]) -> Future[None] | None:
         """Run a job that blocks, for which nobody need wait; its OSError is reported.
@@ -86,7 +90,26 @@ class Contents:
 
     def set_aside(self, queue_id: QueueId) -> None:
         """Move the file of a damaged mail, if there is one, to where operators look."""
-        self.start(lambda: set_aside(self.path(queue_id), self._corrupt))
+        # A damaged name could lead anywhere.
+        if QUEUE_ID.fullmatch(queue_id) is None:
+            return
+        moving = self.start(lambda: set_aside(self.path(queue_id), self._corrupt))
+        if moving is not None:
+            self._moving[queue_id] = moving
+            moving.add_done_callback(lambda _: self._moving.pop(queue_id, None))
+
+    async def restore(self, queue_id: QueueId, size: int, crc32: int) -> str:
+        """Bring the file of a damaged mail back if it is whole; return what is wrong, or nothing.
+
+        Its name is durable in its place then. Raises SpoolError when it cannot be looked at now.
+        """
+        if QUEUE_ID.fullmatch(queue_id) is None:
+            return "its queue id is none"
+        moving = self._moving.get(queue_id)
+        if moving is not None:
+            await asyncio.wait([asyncio.wrap_future(moving)])
+        path, aside = self.path(queue_id), self._corrupt / queue_id
+        return await self.do(lambda: _restore(path, aside, size, crc32))
 
     async def close(self) -> None:
         """Finish what was started; start nothing more."""
@@ -246,12 +269,35 @@ def complaint_of(octets: bytes, size: int, crc32: int) -> str:
     return ""
 
 
+def _restore(path: Path, aside: Path, size: int, crc32: int) -> str:
+    """Have the file in its place if it is whole, wherever of the two it is found."""
+    if not _complaint_of_octets(path, size, crc32):
+        return ""
+    complaint = _complaint_of_octets(aside, size, crc32)
+    if not complaint:
+        set_aside(aside, path.parent)
+    return complaint
+
+
+def _complaint_of_octets(path: Path, size: int, crc32: int) -> str:
+    """Return what is wrong with the file, which is read through, or nothing."""
+    complaint = complaint_of_file(path, size)
+    if complaint:
+        return complaint
+    checksum = 0
+    with path.open("rb", buffering=0) as file:
+        while octets := file.read(IN_MEMORY):
+            checksum = zlib.crc32(octets, checksum)
+    return "" if checksum == crc32 else "its content file fails its checksum"
+
+
 def complaint_of_file(path: Path, size: int) -> str:
-    """Return what a look at the file tells is wrong with it, or nothing; it is not read."""
+    """Return what a look at the file tells is wrong with it, or nothing; it is not read.
+
+    Raises OSError where it cannot be looked at: that says nothing of what is in it.
+    """
     try:
         found = path.stat().st_size
     except FileNotFoundError:
         return "its content file is missing"
-    except OSError as error:
-        return f"its content file cannot be read: {error.strerror}"
     return "" if found == size else f"its content file has {found} octets instead of {size}"

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from relay.ports import Clock, SpoolError
+from relay.ports import Clock, UnsafeSpoolError
 
 _MEMORY: Final = frozenset({"tmpfs", "ramfs"})
 _NETWORK: Final = frozenset(
@@ -55,14 +55,16 @@ def file_system_of(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> s
 
 
 def refuse_unsafe(path: Path, kind: str) -> None:
-    """Raise SpoolError for a file system on which accepted mail would not be safe."""
+    """Raise UnsafeSpoolError for a file system on which accepted mail would not be safe."""
     if kind in _MEMORY:
         why = f"{path} is on {kind}, which lives in memory: accepted mail would not survive"
     elif kind in _NETWORK:
         why = f"{path} is on {kind}: locks and fsync cannot be relied upon over a network"
     else:
         return
-    raise SpoolError(f"{why}; use a local disk, or set spool.unsafe: true if losing mail is fine")
+    raise UnsafeSpoolError(
+        f"{why}; use a local disk, or set spool.unsafe: true if losing mail is fine"
+    )
 
 
 class Room:
@@ -74,11 +76,14 @@ class Room:
         self._clock = clock
         self._looked_at = float("-inf")
         self._spare = 0
+        self._admitted = 0
 
-    def holds(self, octets: int, *, reusable: int) -> bool:
-        """Whether so many octets leave the floor of free space untouched.
+    def admits(self, octets: int, *, reusable: int, buffered: int) -> bool:
+        """Whether so many octets leave the floor of free space untouched; if so they are expected.
 
-        `reusable` are octets the databases have allocated and will use again.
+        `reusable` are octets the databases have allocated and will use again, `buffered` those in
+        memory that are still to be written. What was admitted since the last look counts as
+        written, so that many clients at once cannot pass the floor between two looks.
         """
         now = self._clock.monotonic()
         if now - self._looked_at >= _ROOM_AGE:
@@ -86,4 +91,8 @@ class Room:
             floor = int(disk.f_blocks * self._min_free)
             self._spare = (disk.f_bavail - floor) * disk.f_frsize
             self._looked_at = now
-        return octets <= self._spare + reusable
+            self._admitted = 0
+        if octets > self._spare + reusable - buffered - self._admitted:
+            return False
+        self._admitted += octets
+        return True

@@ -30,6 +30,8 @@ _FACTS: Final[dict[str, str]] = {
     FeedbackKind.UNKNOWN: "unknown",
 }
 
+_ACCEPTED: Final = "accepted"
+
 _EVENTS: Final = Rows(
     "event",
     "ses_message_id, recipient, kind, at, detail, feedback_id, source, queue_id, node, delivery_id",
@@ -37,7 +39,7 @@ _EVENTS: Final = Rows(
 _LEDGER: Final = Rows("ledger", COLUMNS, ignore=True)
 
 _LINES: Final = """
-    SELECT at, queue_id, sender, recipient, fact, detail, ses_message_id FROM ledger
+    SELECT at, queue_id, sender, recipient, fact, detail, ses_message_id, arrived_at FROM ledger
     WHERE {which} ORDER BY at DESC LIMIT :limit"""
 # Of events, those of mail that the ledger knows or that bears our tag: others use the account too.
 _SAID: Final = """
@@ -104,22 +106,28 @@ def write_event(connection: Connection, event: FeedbackEvent, delivery_id: str) 
 def trace(connection: Connection, key: str, *, node: str, limit: int) -> list[LedgerLine]:
     """Return the newest lines of a queue id, SES message id or recipient, oldest of them first.
 
-    A message id stands for its mail, so that the attempts before it are shown too.
+    A message id stands for its mail, so that the attempts before it are shown too. That
+    the mail was accepted is told once for each recipient, as soon as it has had an attempt.
     """
-    questions = _BY_MAIL
+    ours, said = _BY_MAIL
     if "@" in key:
-        questions, key = _BY_RECIPIENT, key.lower()
+        (ours, said), key = _BY_RECIPIENT, key.lower()
     elif not QUEUE_ID.fullmatch(key):
         row = connection.execute(_MAIL_OF, (key,)).fetchone()
         if row is None:
-            questions = _BY_MESSAGE
+            ours, said = _BY_MESSAGE
         else:
             (key,) = row
     asked = {"key": key, "node": node, "limit": limit}
-    found = []
-    for order, question in enumerate(questions):
-        # At the same moment what we did comes before what SES says of it.
-        found += [(row[0], order, row) for row in connection.execute(question, asked)]
+    # At the same moment: that it was accepted, what we did, what SES says of it.
+    found: list[tuple[int, int, tuple[Any, ...]]] = []
+    accepted = {}
+    for *row, arrived_at in connection.execute(ours, asked):
+        found.append((row[0], 1, tuple(row)))
+        queue_id, sender, recipient = row[1:4]
+        accepted[queue_id, recipient] = (arrived_at, queue_id, sender, recipient, _ACCEPTED, "", "")
+    found += [(row[0], 0, row) for row in accepted.values()]
+    found += [(row[0], 2, row) for row in connection.execute(said, asked)]
     found.sort(key=lambda one: one[:2])
     return [_line(*row) for _, _, row in found[-limit:]]
 

@@ -1,27 +1,31 @@
-"""What is due, and what became of it (ports.Queue), with what operators see of it.
+"""What is due, and what became of it (ports.Queue), with what operators see of it and do to it.
 
 Knows what must follow a transaction: files removed, the ledger told, claims nobody took given
-back. The transactions themselves are in relay.store.claiming and relay.store.settling.
+back. The transactions themselves are in relay.store.claiming, settling and returning.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
 from relay.facts import Facts
 from relay.mail.address import Address
 from relay.mail.entry import Settled, State
-from relay.mail.envelope import SenderName
-from relay.ports import Claim, Claims, ContentFile, LeaseLostError
-from relay.store import settling
+from relay.mail.envelope import QueueId, SenderName
+from relay.ports import Claim, Claims, ContentFile, LeaseLostError, SpoolError
+from relay.store import returning, settling
 from relay.store.batch import Operation
-from relay.store.claiming import Claiming, Found, Lease
+from relay.store.claiming import AGAIN, Claiming, Found, Lease, set_aside
+from relay.store.columns import milliseconds
 from relay.store.content import Contents
+from relay.store.due import due_ids, shown_mail
 from relay.store.reader import Reader
 from relay.store.settling import Settlement
+from relay.store.trouble import comes_of_damage
 from relay.store.view import View
 from relay.store.writer import Writer
 
@@ -40,12 +44,18 @@ class EntryQueue(View):
         contents: Contents,
         *,
         facts: Facts,
+        opened_at: datetime,
         on_settled: Callable[[], None],
     ) -> None:
-        """`on_settled` is called in the loop when the outbox has something new."""
-        super().__init__(writer, reader)
+        """`on_settled` is called in the loop when the outbox has something new.
+
+        Only time since `opened_at` counts as waited or held.
+        """
+        super().__init__(reader)
+        self._writer = writer
         self._contents = contents
         self._facts = facts
+        self._opened_at = milliseconds(opened_at)
         self._on_settled = on_settled
 
     async def claim(
@@ -56,21 +66,90 @@ class EntryQueue(View):
         now: datetime,
         lease: timedelta,
         chunk: int,
+        room: int,
     ) -> Claims:
-        """Lease up to so many due entries of each sender, oldest due first.
+        """Lease up to so many due entries of each sender, oldest due first, while there is room.
 
-        Entries whose content is not what was spooled are set aside instead, and told of.
+        Entries that are not what was spooled are set aside instead, and told of.
         """
-        claiming = Claiming(dict(wants), node, now, lease, chunk, self._contents.path)
+        claiming = Claiming(
+            wants=dict(wants),
+            node=node,
+            now=now,
+            lease=lease,
+            chunk=chunk,
+            room=room,
+            opened_at=self._opened_at,
+            content_path=self._contents.path,
+        )
+        try:
+            return (await self._claim(claiming)).claims
+        except SpoolError as error:
+            if not comes_of_damage(error):
+                raise
+        return await self._claim_singly(claiming)
+
+    async def _claim(self, claiming: Claiming) -> Found:
         operation = self._writer.begin(claiming, self._claimed)
         try:
-            found = await self._writer.wait(operation)
+            return await self._writer.wait(operation)
         except asyncio.CancelledError:
             # It may have ended in the moment between its result and our cancellation.
-            if operation.has_ended and not operation.future.cancelled():
-                self._give_back(operation)
+            if operation.has_ended and not operation.future.cancelled() and not operation.error:
+                self._give_back(operation.result.leases, claiming.now)
             raise
-        return found.claims
+
+    async def _claim_singly(self, claiming: Claiming) -> Claims:
+        """Claim entry by entry, each in its own transaction, past what cannot be read."""
+        taken: list[Lease] = []
+        stuck: set[SenderName] = set()
+        try:
+            for sender, wanted in claiming.wants.items():
+                ids = await self._reader.ask(
+                    partial(due_ids, sender=sender, now=milliseconds(claiming.now))
+                )
+                full = len(taken) + wanted
+                for entry in ids:
+                    marked = sum(lease.marked for lease in taken)
+                    if len(taken) >= full or (taken and marked >= claiming.room):
+                        break
+                    try:
+                        one = replace(claiming, wants={sender: 1}, only=entry)
+                        taken += (await self._claim(one)).leases
+                    except SpoolError as error:
+                        if not comes_of_damage(error):
+                            raise
+                        if not await self._set_aside(entry, str(error), claiming.now):
+                            stuck.add(sender)
+            nothing = replace(claiming, wants=dict.fromkeys(claiming.wants, 0))
+            next_due = dict((await self._claim(nothing)).claims.next_due)
+        except BaseException:
+            self._give_back(taken, claiming.now)
+            raise
+        for sender in stuck & next_due.keys():
+            # Else it would be asked for at once, again and again.
+            next_due[sender] = max(next_due[sender], claiming.now + AGAIN)
+        return Claims(taken, next_due)
+
+    async def _set_aside(self, entry: int, complaint: str, now: datetime) -> bool:
+        """Set aside what cannot be read; False if its row cannot even be written."""
+        mail = await self._reader.ask(partial(shown_mail, entry=entry))
+        work = partial(
+            set_aside,
+            entry=entry,
+            complaint=complaint,
+            now=milliseconds(now),
+            opened_at=self._opened_at,
+        )
+        try:
+            await self._writer.run(work)
+        except SpoolError as error:
+            if not comes_of_damage(error):
+                raise
+            return False
+        self._contents.set_aside(mail.queue_id)
+        self._facts.damaged(mail, complaint)
+        return True
 
     async def settle(
         self,
@@ -107,6 +186,32 @@ class EntryQueue(View):
             lambda connection: settling.damage(connection, lease, complaint, now), ended
         )
 
+    async def readmit(self, senders: Collection[SenderName], *, now: datetime) -> int:
+        """Make due what is held for want of its sender, which is back; return how many."""
+        work = partial(
+            returning.readmit,
+            senders=tuple(senders),
+            now=milliseconds(now),
+            opened_at=self._opened_at,
+        )
+        total = 0
+        while count := await self._writer.run(work):
+            total += count
+        return total
+
+    async def retry(self, queue_id: QueueId, *, now: datetime) -> State | None:
+        """Make an entry due now; None when unknown, else its state afterwards.
+
+        What is corrupt is looked at first: it is due only if row and content are whole again.
+        """
+        at = milliseconds(now)
+        look = partial(returning.suspect, queue_id=queue_id, now=at, opened_at=self._opened_at)
+        found = await self._reader.ask(look)
+        complaint = "" if found is None else found.complaint
+        if found is not None and found.in_file and not complaint:
+            complaint = await self._contents.restore(queue_id, found.size, found.crc32)
+        return await self._writer.run(returning.Retry(queue_id, now, self._opened_at, complaint))
+
     def _settled(self, operation: Operation[State | None]) -> None:
         if operation.error is not None:
             return
@@ -123,15 +228,15 @@ class EntryQueue(View):
         for mail, complaint in operation.result.damaged:
             self._contents.set_aside(mail.queue_id)
             self._facts.damaged(mail, complaint)
+        # One stands for all: the reason is the same, and a full claim has many.
+        for trouble in operation.result.trouble[:1]:
+            self._facts.spool_failed(trouble)
         if operation.future.cancelled():
-            self._give_back(operation)
+            self._give_back(operation.result.leases, operation.item.now)
 
-    def _give_back(self, operation: Operation[Found]) -> None:
+    def _give_back(self, leases: Sequence[Lease], now: datetime) -> None:
         """Release claims whose taker has gone: nobody else would, before the next start."""
-        if operation.error is not None:
-            return
-        now = operation.item.now
-        for lease in operation.result.leases:
+        for lease in leases:
             self._writer.post(partial(settling.release, lease=lease, due_at=now, now=now))
 
 

@@ -55,7 +55,8 @@ class Reader:
             try:
                 return question(self._connection)
             finally:
-                self._connection.execute("COMMIT")
+                # Nothing was written; and after a damaged page SQLite refuses to commit.
+                self._connection.execute("ROLLBACK")
         except sqlite3.Error as error:
             self._disconnect()
             raise SpoolError(f"{self._path} cannot be read: {error}") from error

@@ -6,21 +6,31 @@ modules that own the tables do.
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from relay.mail.entry import State
 from relay.ports import SpoolError
+from relay.store.columns import text
 
 Migration: TypeAlias = tuple[str, ...]
 """The statements that lead from one version to the next, run in one transaction."""
+
+SENDER_REMOVED: Final = "sender-removed"
+"""The reason of mail that is held because its sender is configured no more."""
 
 # `->>` and JSON without compiling it in.
 _OLDEST_SQLITE: Final = (3, 38, 0)
 _BUSY_MILLISECONDS: Final = 5000
 _CACHE_KIBIBYTES: Final = 8192
+# The log is written over and over, which is twice as fast as growing it, and is cut off only when
+# a reader or a burst has made it much longer than it is between two checkpoints.
 _WAL_PAGES: Final = 4000
+_WAL_LIMIT: Final = 4 * _WAL_PAGES * 4096  # octets
 _PREPARED: Final = 256
 
 
@@ -37,7 +47,8 @@ def _count(row: str, sign: str) -> str:
 SPOOL: Final[tuple[Migration, ...]] = (
     (
         # `due_at` is null for what is not to be claimed: in flight, held without a probe, failed,
-        # corrupt. `token` counts the claims made of the entry.
+        # corrupt. `token` counts the claims made of the entry. `waited` and `held` are milliseconds
+        # up to `entered_at`, when it came into its state (see relay.store.lifetime).
         """CREATE TABLE entry (
             id INTEGER PRIMARY KEY,
             queue_id TEXT NOT NULL UNIQUE,
@@ -51,10 +62,16 @@ SPOOL: Final[tuple[Migration, ...]] = (
             due_at INTEGER,
             reason TEXT NOT NULL,
             since INTEGER NOT NULL,
-            token INTEGER NOT NULL
+            token INTEGER NOT NULL,
+            entered_at INTEGER NOT NULL,
+            waited INTEGER NOT NULL DEFAULT 0,
+            held INTEGER NOT NULL DEFAULT 0
         ) STRICT""",
         "CREATE INDEX entry_due ON entry (sender, due_at) WHERE due_at IS NOT NULL",
         "CREATE INDEX entry_in_file ON entry (id) WHERE in_file",
+        # What a reload may let go; nearly always empty, so it costs other mail nothing.
+        f"""CREATE INDEX entry_orphan ON entry (sender)
+            WHERE state = '{State.HELD}' AND reason = '{SENDER_REMOVED}'""",
         # Apart from the entry, so that a change of state does not rewrite the content.
         "CREATE TABLE content (entry INTEGER PRIMARY KEY, octets BLOB NOT NULL) STRICT",
         # `settled_in` is the token of the claim in which the last outcome came; `doubts` counts
@@ -189,7 +206,13 @@ def connect(path: Path) -> sqlite3.Connection:
         raise SpoolError(f"SQLite {sqlite3.sqlite_version} is too old; {oldest} is needed")
     # The log beside it takes on its mode: others on the host may not read mail.
     path.touch(mode=0o600)
+    # Said here, because SQLite would open it to read and complain of something else. Not found out
+    # by opening it: closing would drop the locks SQLite holds on it (fcntl(2)).
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     connection = sqlite3.connect(path, isolation_level=None, cached_statements=_PREPARED)
+    # One damaged row must not hide the others. What must be as it was written is read strictly.
+    connection.text_factory = text
     try:
         for pragma in (
             f"busy_timeout = {_BUSY_MILLISECONDS}",
@@ -199,6 +222,7 @@ def connect(path: Path) -> sqlite3.Connection:
             # The log is fsynced at every commit: what `250` promises.
             "synchronous = FULL",
             f"wal_autocheckpoint = {_WAL_PAGES}",
+            f"journal_size_limit = {_WAL_LIMIT}",
             f"cache_size = -{_CACHE_KIBIBYTES}",
             "temp_store = MEMORY",
         ):
@@ -215,6 +239,7 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
         f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None
     )
     connection.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}").fetchall()
+    connection.text_factory = text
     return connection
 
 

@@ -23,7 +23,7 @@ from relay.ports import LeaseLostError
 from relay.store.claiming import Lease, mark_column
 from relay.store.columns import milliseconds
 from relay.store.outbox import OUTBOX, lines
-from relay.store.states import RETIRED, after, kept_after, summary, turn_of
+from relay.store.states import RETIRED, after, kept_after, known, summary, turn_of
 
 _LEASED: Final = """
     SELECT count(*) FROM json_each(?) AS lease, attempt
@@ -52,13 +52,14 @@ _RELEASE: Final = f"UPDATE recipient SET state = ?, due_at = ? WHERE {_UNSETTLED
 _STATES: Final = """
     SELECT state, min(due_at), reason FROM recipient WHERE entry = ? GROUP BY state"""
 _TURN_RECIPIENTS: Final = """
-    UPDATE recipient SET state = ?, due_at = ?, reason = coalesce(?, reason)
-    WHERE entry = ? AND state = ?"""
+    UPDATE recipient SET state = :following, due_at = :due_at,
+        reason = coalesce(:reason, reason), detail = iif(:reason IS NULL, detail, '')
+    WHERE entry = :entry AND state = :state"""
 # `since` is when the reason first held: mail that is probed and held again was held all along.
 _TURN: Final = """
-    UPDATE entry SET state = ?, due_at = ?, reason = ?,
-        since = CASE WHEN reason = ? THEN since ELSE ? END
-    WHERE id = ?"""
+    UPDATE entry SET state = :state, due_at = :due_at, reason = :reason, entered_at = :now,
+        since = iif(reason = :reason, since, :now)
+    WHERE id = :id"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,17 +172,25 @@ def turn_recipients(
 ) -> None:
     """Let a turn happen to all recipients of an entry; without a reason they keep theirs."""
     rows = connection.execute("SELECT DISTINCT state FROM recipient WHERE entry = ?", (entry,))
-    for (state,) in rows.fetchall():
-        following = kept_after(State(state), each)
+    for (name,) in rows.fetchall():
+        state = known(name)
+        if state is None:
+            continue  # `give_back` finds it too, and sets the entry aside
+        following = kept_after(state, each)
         if following is not State.FAILED:
-            connection.execute(_TURN_RECIPIENTS, (following, due_at, reason, entry, state))
+            words = {"following": following, "due_at": due_at, "reason": reason}
+            connection.execute(_TURN_RECIPIENTS, words | {"entry": entry, "state": state})
 
 
 def give_back(connection: Connection, entry: int, now: datetime) -> State | None:
     """End the claim of an entry, whose state is now that of its recipients."""
     rows = connection.execute(_STATES, (entry,)).fetchall()
-    by_state = {State(state): (due_at, reason) for state, due_at, reason in rows}
-    state = summary(by_state)
+    by_state = {known(name): (due_at, reason) for name, due_at, reason in rows}
+    if None in by_state:
+        damaged = kept_after(State.IN_FLIGHT, Turn.DAMAGED)
+        turn(connection, entry, damaged, None, "the state of a recipient is unknown", now)
+        return damaged
+    state = summary(one for one in by_state if one is not None)
     if state is RETIRED:
         retire(connection, [entry])
         return RETIRED
@@ -193,8 +202,12 @@ def give_back(connection: Connection, entry: int, now: datetime) -> State | None
 def turn(
     connection: Connection, entry: int, state: State, due_at: int | None, reason: str, now: datetime
 ) -> None:
-    """Write down the state of an entry that is not in flight any more."""
-    connection.execute(_TURN, (state, due_at, reason, reason, milliseconds(now), entry))
+    """Write down the state of an entry that is not in flight any more.
+
+    Of one that was not in flight before, the time spent is to be counted first (lifetime.count).
+    """
+    words = {"state": state, "due_at": due_at, "reason": reason, "now": milliseconds(now)}
+    connection.execute(_TURN, words | {"id": entry})
     connection.execute("DELETE FROM attempt WHERE entry = ?", (entry,))
 
 

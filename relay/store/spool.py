@@ -27,7 +27,7 @@ _BORN: Final = BORN.value
 _ENTRIES: Final = Rows(
     "entry",
     "id, queue_id, sender, reverse_path, arrived_at, size, crc32, in_file, "
-    "state, due_at, reason, since, token",
+    "state, due_at, reason, since, token, entered_at",
 )
 _CONTENTS: Final = Rows("content", "entry, octets")
 _RECIPIENTS: Final = Rows(
@@ -73,7 +73,9 @@ class AcceptedMail:
                 self._probed_at = now
                 self._writer.probe()
             return False
-        return self._room.holds(octets, reusable=self._writer.free_octets)
+        return self._room.admits(
+            octets, reusable=self._writer.free_octets, buffered=self._contents.buffered
+        )
 
     async def commit(self, draft: Draft, sender: SenderName, envelope: Envelope) -> Mail:
         """Return once the mail survives power loss; else raise SpoolError, leaving nothing.
@@ -152,6 +154,7 @@ class Insertion:
                     "",
                     at,
                     0,
+                    at,
                 )
             )
             if octets is not None:

@@ -70,8 +70,9 @@ _ROWS: Final[Mapping[Turn, tuple[object, ...]]] = {
     Turn.HOLD:             (_HELD,   _FLYING, _HELD,    _HELD,   _HELD,    _FAILED, _CORR),
     # Only what is held can be released.
     Turn.RELEASE:          (_READY,  _FLYING, _LATER,   _READY,  _DOUBT,   _FAILED, _CORR),
-    # Due now, whatever it waited for; failed mail has its content still. Trying again mends none.
-    Turn.RETRY:            (_READY,  _FLYING, _READY,   _READY,  _READY,   _READY,  _CORR),
+    # Due now, whatever it waited for; failed mail has its content still. What is corrupt is looked
+    # at first: it has this turn only once it is whole again, and else is damaged once more.
+    Turn.RETRY:            (_READY,  _FLYING, _READY,   _READY,  _READY,   _READY,  _READY),
     Turn.DROP:             (_GONE,   _FLYING, _GONE,    _GONE,   _GONE,    _GONE,   _GONE),
 }
 # fmt: on
@@ -90,6 +91,11 @@ TABLE: Final[Mapping[Turn, Mapping[State, State | None]]] = MappingProxyType(
 )
 """For each turn the states in which it can happen, and what follows from each."""
 
+ATTEMPTABLE: Final = frozenset(TABLE[Turn.CLAIM]) - {_HELD}
+"""Where mail waits for nothing but its time: what counts towards its lifetime."""
+
+_BY_NAME: Final[Mapping[str, State]] = {state.value: state for state in State}
+
 # From the most pressing: what needs an operator, what may go out twice, what waits.
 _PRESSING: Final = (_HELD, _DOUBT, _LATER, _READY, _FAILED)
 
@@ -100,6 +106,11 @@ def after(state: State, turn: Turn) -> State | None:
         return TABLE[turn][state]
     except KeyError:
         raise ValueError(f"{turn} makes no sense for mail that is {state}") from None
+
+
+def known(name: str) -> State | None:
+    """Return the state of that name, or None: a damaged row may say anything."""
+    return _BY_NAME.get(name)
 
 
 def kept_after(state: State, turn: Turn) -> State:

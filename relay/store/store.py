@@ -45,7 +45,6 @@ class Store:
         record: StoredRecord,
         suppressions: SuppressionList,
         recovered: Recovered,
-        writers: tuple[Writer, ...],
         parts: contextlib.AsyncExitStack,
     ) -> None:
         self.spool = spool
@@ -53,7 +52,8 @@ class Store:
         self.record = record
         self.suppressions = suppressions
         self.recovered = recovered
-        self._writers = writers
+        self.on_death: Callable[[Exception], None] = lambda _: None
+        """Called in the loop if a writer ends by a fault of ours: nothing more can be kept."""
         self._parts = parts
 
     @classmethod
@@ -72,20 +72,55 @@ class Store:
 
         `ambiguous_wait` is how long an attempt that a crash cut short waits before it is repeated;
         `min_free` the part of the disk that stays free; `unsafe` allows file systems on which mail
-        would be lost. Raises SpoolError with words for an operator.
+        would be lost. Raises SpoolError with words for an operator; an OSError is its cause.
         """
+        try:
+            return await cls._open(
+                path,
+                clock=clock,
+                facts=facts,
+                node=node,
+                ambiguous_wait=ambiguous_wait,
+                min_free=min_free,
+                unsafe=unsafe,
+            )
+        except OSError as error:
+            raise SpoolError(f"spool {path} cannot be used: {error.strerror}") from error
+
+    @classmethod
+    async def _open(
+        cls,
+        path: Path,
+        *,
+        clock: Clock,
+        facts: Facts,
+        node: str,
+        ambiguous_wait: timedelta,
+        min_free: float,
+        unsafe: bool,
+    ) -> Self:
         async with contextlib.AsyncExitStack() as parts:
+            stores: list[Self] = []
+
+            def died(error: Exception) -> None:
+                facts.fault("spool", error)
+                for store in stores:
+                    store.on_death(error)
+
+            opened_at = clock.now()
             lock = await asyncio.to_thread(_prepare, path, unsafe=unsafe)
             parts.callback(lock.release)
             contents = Contents(path, facts.spool_failed)
             parts.push_async_callback(contents.close)
 
             recovered: list[Recovered] = []
+            trouble: list[OSError] = []
             spool_writer = Writer(
                 "spool",
                 monotonic=clock.monotonic,
                 committed=facts.spool_committed,
                 failed=facts.spool_failed,
+                died=died,
             )
             parts.push_async_callback(spool_writer.close)
 
@@ -93,9 +128,10 @@ class Store:
                 connection = _connect(path / SPOOL_DATABASE, schema.SPOOL)
                 with _closed_on_error(connection):
                     recovery = Recovery(
-                        connection, path, now=clock.now(), ambiguous_wait=ambiguous_wait
+                        connection, path, now=opened_at, ambiguous_wait=ambiguous_wait
                     )
                     recovered.append(recovery.run())
+                    trouble.extend(recovery.trouble)
                 return connection
 
             await spool_writer.open(connect_spool)
@@ -107,6 +143,7 @@ class Store:
                 monotonic=clock.monotonic,
                 committed=lambda _batch, _seconds: None,
                 failed=lambda _error: None,
+                died=died,
             )
             parts.push_async_callback(record_writer.close)
 
@@ -131,7 +168,9 @@ class Store:
             parts.push_async_callback(mover.close)
             mover.start()
             facts.spool_recovered(*recovered[0])
-            return cls(
+            for error in trouble[:1]:
+                facts.spool_failed(error)
+            store = cls(
                 spool=AcceptedMail(
                     spool_writer,
                     contents,
@@ -140,7 +179,12 @@ class Store:
                     facts=facts,
                 ),
                 queue=EntryQueue(
-                    spool_writer, queue_reader, contents, facts=facts, on_settled=mover.wake
+                    spool_writer,
+                    queue_reader,
+                    contents,
+                    facts=facts,
+                    opened_at=opened_at,
+                    on_settled=mover.wake,
                 ),
                 record=StoredRecord(
                     record_writer,
@@ -152,9 +196,10 @@ class Store:
                 ),
                 suppressions=suppressions,
                 recovered=recovered[0],
-                writers=(spool_writer, record_writer),
                 parts=parts.pop_all(),
             )
+            stores.append(store)
+            return store
 
     @property
     def on_commit(self) -> Callable[[SenderName], None]:
@@ -164,10 +209,6 @@ class Store:
     @on_commit.setter
     def on_commit(self, notice: Callable[[SenderName], None]) -> None:
         self.spool.on_commit = notice
-
-    async def ping(self) -> None:
-        """Return once both writer threads have come round; for a watchdog."""
-        await asyncio.gather(*(writer.ping() for writer in self._writers))
 
     async def close(self) -> None:
         """Finish what was begun, empty the logs, and let go of the directory."""
@@ -187,17 +228,14 @@ class Store:
 
 def _prepare(path: Path, *, unsafe: bool) -> SpoolLock:
     """Make the directories and lock them."""
-    try:
-        if not path.is_dir():
-            path.mkdir(mode=0o700, parents=True)
-            sync_directory(path.parent)
-        if not unsafe:
-            refuse_unsafe(path, file_system_of(path))
-        for name in ("content", "corrupt"):
-            (path / name).mkdir(mode=0o700, exist_ok=True)
-        return SpoolLock(path)
-    except OSError as error:
-        raise SpoolError(f"spool {path} cannot be used: {error.strerror}") from error
+    if not path.is_dir():
+        path.mkdir(mode=0o700, parents=True)
+        sync_directory(path.parent)
+    if not unsafe:
+        refuse_unsafe(path, file_system_of(path))
+    for name in ("content", "corrupt"):
+        (path / name).mkdir(mode=0o700, exist_ok=True)
+    return SpoolLock(path)
 
 
 def _connect(path: Path, migrations: tuple[schema.Migration, ...]) -> Connection:

@@ -1,4 +1,4 @@
-"""What SQLite's errors mean: trouble with the disk, or with what was asked.
+"""What SQLite's errors mean: trouble with the disk, with one row, or with what was asked.
 
 Knows result codes (sqlite.org/rescode.html). Does not know who asked.
 """
@@ -14,7 +14,6 @@ _SICK: Final = frozenset(
     {
         sqlite3.SQLITE_BUSY,
         sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_CORRUPT,
         sqlite3.SQLITE_FULL,
         sqlite3.SQLITE_IOERR,
         sqlite3.SQLITE_LOCKED,
@@ -24,11 +23,52 @@ _SICK: Final = frozenset(
         sqlite3.SQLITE_READONLY,
     }
 )
+# That something could not be read says nothing of whether mail can be made durable.
+_READING: Final = frozenset(
+    {
+        sqlite3.SQLITE_IOERR_CORRUPTFS,
+        sqlite3.SQLITE_IOERR_READ,
+        sqlite3.SQLITE_IOERR_SHORT_READ,
+    }
+)
+_DAMAGE: Final = frozenset(
+    {
+        # One page that cannot be made sense of; whoever does not meet it goes on.
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_TOOBIG,
+    }
+)
+_NO_SPACE: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 
 
 def is_sick(error: BaseException) -> bool:
-    """Whether the disk or the file is in trouble, so that nothing else would succeed either."""
-    return isinstance(error, sqlite3.Error) and _primary_code(error) in _SICK
+    """Whether the disk or the file is in trouble, so that no commit would succeed either."""
+    return (
+        isinstance(error, sqlite3.Error)
+        and _code(error) not in _READING
+        and _primary_code(error) in _SICK
+    )
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether what was read may be at fault, rather than disk, memory or the question.
+
+    After SQLITE_CORRUPT nothing more can be written in that transaction, though in the next one it
+    can. Python's own layer gives no code; OperationalError is its word for text that is not UTF-8.
+    """
+    if not hasattr(error, "sqlite_errorcode"):
+        return isinstance(error, sqlite3.OperationalError)
+    return _primary_code(error) in _DAMAGE
+
+
+def wants_space(error: BaseException) -> bool:
+    """Whether a smaller log might help: SQLite calls a full disk FULL, at times an I/O error."""
+    return isinstance(error, sqlite3.Error) and _primary_code(error) in _NO_SPACE
+
+
+def comes_of_damage(error: SpoolError) -> bool:
+    """Whether the spool could not do what it was asked for damage to what is in it."""
+    return isinstance(error.__cause__, sqlite3.Error) and is_damage(error.__cause__)
 
 
 def as_spool_error(database: str, error: sqlite3.Error) -> SpoolError:
@@ -40,5 +80,9 @@ def as_spool_error(database: str, error: sqlite3.Error) -> SpoolError:
 
 
 def _primary_code(error: sqlite3.Error) -> int:
+    return _code(error) & 0xFF
+
+
+def _code(error: sqlite3.Error) -> int:
     # Errors of Python's own layer have no code.
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return int(getattr(error, "sqlite_errorcode", 0))

@@ -15,17 +15,17 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from relay.ports import SpoolError
 from relay.store.batch import Batch, Item, Operation, Stage, Work
-from relay.store.trouble import as_spool_error
+from relay.store.trouble import as_spool_error, wants_space
 
 T = TypeVar("T")
 
 BATCH: Final = 256
-# After this long without work the log is folded into the database, so that a relay at rest keeps
-# no log on disk and starts fast.
+# After this long without work the log is folded into the database, so that a relay at rest starts
+# fast. It keeps its length: the next commits write over it, which is twice as fast as growing it.
 IDLE: Final = 1.0  # seconds
 _MEASURE: Final = 1.0  # seconds
 
@@ -40,12 +40,18 @@ class Writer:
         monotonic: Callable[[], float],
         committed: Callable[[int, float], None],
         failed: Callable[[BaseException], None],
+        died: Callable[[Exception], None],
     ) -> None:
-        """Prepare a writer; `committed` and `failed` are told of each transaction, in the loop."""
+        """Prepare a writer; `committed` and `failed` are told of each transaction, in the loop.
+
+        `died` is told, in the loop, if the thread ends by a fault of ours: nothing is written then
+        any more, and whatever is asked of it fails.
+        """
         self._name = name
         self._monotonic = monotonic
         self._committed = committed
         self._failed = failed
+        self._on_death = died
         self._loop = asyncio.get_running_loop()
         # Handed over once for all that the loop submits in one pass: fewer wake-ups, and mail that
         # came together is committed together.
@@ -53,11 +59,13 @@ class Writer:
         self._waiting: queue.SimpleQueue[list[Operation[Any]] | None] = queue.SimpleQueue()
         # The thread's own: what it has taken and not yet picked.
         self._stock: list[Operation[Any]] = []
+        self._picked: list[Operation[Any]] = []
         self._ending = False
         # Between the writer picking a batch and the loop withdrawing from it.
         self._picking = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closed = True
+        self._why_closed = "is closed"
         self._measured_at = float("-inf")
         self.sick = False
         """The last transaction failed and none has succeeded since."""
@@ -90,7 +98,7 @@ class Writer:
     ) -> Operation[T]:
         """Queue an item. Items of the same `work` in a batch are run by one call of it."""
         if self._closed:
-            raise SpoolError(f"{self._name}.db is closed")
+            raise SpoolError(f"{self._name}.db {self._why_closed}")
         operation = Operation(work, item, self._loop.create_future(), then)
         if not self._arriving:
             self._loop.call_soon(self._hand_over)
@@ -153,10 +161,6 @@ class Writer:
                     return operation.outcome()
                 operation.future = self._loop.create_future()
 
-    async def ping(self) -> None:
-        """Return once the thread has come round: it is alive and not stuck in a system call."""
-        await self.run(lambda _: None)
-
     def probe(self) -> None:
         """Try whether the disk takes a commit again; `sick` tells."""
         if not self._closed:
@@ -174,14 +178,18 @@ class Writer:
     def _died(self, error: Exception) -> None:
         """Leave nobody waiting for a thread that has ended by a fault of its own."""
         self._closed = True
-        self._failed(error)
+        self._why_closed = f"cannot be written any more: {error!r}"
         self._hand_over()
         with contextlib.suppress(queue.Empty):
             while True:
                 self._take_in(self._waiting.get_nowait())
-        for operation in self._stock:
-            if not operation.future.done():
-                operation.future.set_exception(SpoolError(f"{self._name}.db: {error}"))
+        left, self._picked, self._stock = self._picked + self._stock, [], []
+        for operation in left:
+            if operation.stage is not Stage.WITHDRAWN and not operation.has_ended:
+                operation.error = SpoolError(f"{self._name}.db {self._why_closed}")
+                operation.error.__cause__ = error
+                operation.end()
+        self._on_death(error)
 
     # --- in the thread ---
 
@@ -200,7 +208,7 @@ class Writer:
                 self._tell(_settle, opened, None)
                 while self._serve(connection):
                     self._measure(connection)
-                _truncate_log(connection)
+                _fold_log(connection, "TRUNCATE")
             except Exception as error:  # noqa: BLE001 - told to everybody who waits
                 self.sick = True
                 self._tell(self._died, error)
@@ -211,19 +219,22 @@ class Writer:
             try:
                 arrived = self._waiting.get(timeout=IDLE)
             except queue.Empty:
-                _truncate_log(connection)
+                _fold_log(connection, "PASSIVE")
                 arrived = self._waiting.get()
             self._take_in(arrived)
         with contextlib.suppress(queue.Empty):
             while len(self._stock) < BATCH and not self._ending:
                 self._take_in(self._waiting.get_nowait())
-        picked = self._pick()
+        self._picked = picked = self._pick()
         if picked:
             batch = Batch(f"{self._name}.db", picked)
             batch.run(connection, self._monotonic)
             if batch.commits or batch.is_sick:
                 self.sick = batch.is_sick
+            self._picked = []
             self._tell(self._ended, batch)
+            if any(map(wants_space, batch.failures)):
+                _fold_log(connection, "TRUNCATE")
         return bool(self._stock) or not self._ending
 
     def _take_in(self, arrived: list[Operation[Any]] | None) -> None:
@@ -283,10 +294,13 @@ def _rewrite_first_page(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA user_version = {version}")
 
 
-def _truncate_log(connection: sqlite3.Connection) -> None:
-    """Fold the log into the database and empty it, unless a reader is in the way."""
+def _fold_log(connection: sqlite3.Connection, how: Literal["PASSIVE", "TRUNCATE"]) -> None:
+    """Fold the log into the database, as far as no reader is in the way.
+
+    TRUNCATE gives its space back to the disk.
+    """
     with contextlib.suppress(sqlite3.Error):
         (timeout,) = connection.execute("PRAGMA busy_timeout").fetchone()
         connection.execute("PRAGMA busy_timeout = 0").fetchall()
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        connection.execute(f"PRAGMA wal_checkpoint({how})").fetchall()
         connection.execute(f"PRAGMA busy_timeout = {timeout}").fetchall()

@@ -8,10 +8,10 @@ from __future__ import annotations
 import pwd
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 from aiohttp import web
@@ -27,6 +27,13 @@ PAGE: Final = 1000
 """Most entries one listing returns; the next page starts after the last key."""
 
 
+class Reloaded(NamedTuple):
+    """What came of a reload: with any complaint, the previous configuration is still in force."""
+
+    complaints: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
     """What the admin API works on."""
@@ -35,8 +42,8 @@ class Desk:
     record: Record
     facts: Facts
     clock: Clock
-    reload: Callable[[], Awaitable[tuple[str, ...]]]
-    """Load the configuration again; return the complaints, none when it is in force."""
+    reload: Callable[[], Awaitable[Reloaded]]
+    """Load the configuration again."""
     status: Callable[[], Awaitable[Mapping[str, Any]]]
     on_retry: Callable[[SenderName], None]
     """Called with the sender of an entry made due by an operator."""
@@ -66,8 +73,9 @@ class _Api:
         return _json(await self._desk.status())
 
     async def reload(self, _request: web.Request) -> web.Response:
-        complaints = await self._desk.reload()
-        return _json({"complaints": complaints}, status=422 if complaints else 200)
+        reloaded = await self._desk.reload()
+        document = {"complaints": reloaded.complaints, "warnings": reloaded.warnings}
+        return _json(document, status=422 if reloaded.complaints else 200)
 
     async def list_queue(self, request: web.Request) -> web.Response:
         after, limit = _page(request)
@@ -92,14 +100,18 @@ class _Api:
         return _json({"queue_id": queue_id, "state": state})
 
     async def trace(self, request: web.Request) -> web.Response:
-        key = request.match_info["key"]
+        key, queue = request.match_info["key"], self._desk.queue
+        entries: Sequence[QueuedMail] = ()
+        if QUEUE_ID.fullmatch(key.upper()):
+            key = key.upper()
+            entry = await queue.show(QueueId(key))
+            entries = () if entry is None else (entry,)
+        elif "@" in key:
+            entries = await queue.addressed_to(key, PAGE)
         lines = await self._desk.record.trace(key, PAGE)
-        entry = None
-        if QUEUE_ID.fullmatch(key):
-            entry = await self._desk.queue.show(QueueId(key))
         return _json(
             {
-                "entry": None if entry is None else _entry(entry),
+                "entries": [_entry(entry) for entry in entries],
                 "lines": [_ledger_line(line) for line in lines],
             }
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import stat
@@ -10,6 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from relay.facts import Facts
+from relay.ports import SpoolError
 
 KEEPALIVE: Final = 15.0  # seconds
 # How long requests under way may take once we close.
@@ -17,9 +22,12 @@ CLOSE_WAIT: Final = 5.0
 
 
 class Site:
-    """One web application, served from `start` until `close`."""
+    """One web application, served from `listen` until `close`."""
 
-    def __init__(self, app: web.Application) -> None:
+    def __init__(self, app: web.Application, facts: Facts) -> None:
+        # It logs what a stranger sent, with a traceback, for every malformed request.
+        logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
+        app.middlewares.append(_guard(facts))
         self._runner = web.AppRunner(
             app, access_log=None, keepalive_timeout=KEEPALIVE, shutdown_timeout=CLOSE_WAIT
         )
@@ -56,14 +64,33 @@ class Site:
             self._path = None
 
 
+def _guard(facts: Facts) -> Middleware:
+    """Return the last boundary of a request: our faults are told, and answered in our words."""
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except web.HTTPException:
+            raise
+        except SpoolError as error:
+            return web.Response(status=503, text=str(error))
+        except Exception as error:  # noqa: BLE001 - the boundary
+            facts.fault("web", error)
+            return web.Response(status=500, text="internal error; see the log")
+
+    return guard
+
+
 def _make_way(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists() or not stat.S_ISSOCK(path.stat().st_mode):
         return
     with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1.0)
         try:
             probe.connect(str(path))
         except ConnectionRefusedError:
             path.unlink()
         else:
-            raise FileExistsError(f"another daemon answers on {path}")
+            raise FileExistsError(f"another daemon answers on the admin socket {path}")

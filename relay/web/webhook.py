@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aiohttp import web
 
 PATH: Final = "/sns"
+# SNS itself gives up after 15 seconds (SNS Developer Guide, "Message delivery retries").
+READ_WITHIN: Final = 15.0
 
 
 def webhook(take_in: Callable[[bytes], Awaitable[int]], body_limit: int) -> web.Application:
@@ -18,7 +21,10 @@ def webhook(take_in: Callable[[bytes], Awaitable[int]], body_limit: int) -> web.
 
     async def post(request: web.Request) -> web.Response:
         try:
-            body = await request.read()
+            async with asyncio.timeout(READ_WITHIN):
+                body = await request.read()
+        except TimeoutError:
+            return web.Response(status=408)
         except web.HTTPRequestEntityTooLarge:
             # Longer than any message of SNS: the intake counts it by its length.
             body = b" " * (body_limit + 1)

@@ -10,6 +10,7 @@ import importlib.metadata
 import inspect
 import re
 import time
+from ipaddress import ip_address
 
 import aiosmtpd.smtp
 import pytest
@@ -20,6 +21,7 @@ from relay.smtp.connection import Connection
 from relay.smtp.dialogue import Dialogue
 from relay.smtp.introduction import Introduction
 from relay.smtp.offer import Offer
+from relay.smtp.places import Capacity, Places
 from relay.smtp.session import Session
 from relay.smtp.sessions import Sessions
 from tests.dialogue.house import House, a_listener
@@ -29,10 +31,9 @@ OVERRIDDEN = {
     "__init__": "inspects every attribute of itself, 0.3 ms a connection, and may ask the DNS",
     "_create_session": "called for each connection; ours returns what we know of the client",
     "_handle_client": "the command loop: accepts bare LF, echoes commands, leaks exceptions as 500",
-    "_reset_timeout": "called by connection_made; our timer is wound by the first wait",
+    "_reset_timeout": "called by connection_made to start a timer that closes without a word and "
+    "rings during a commit; ours is wound by the first wait",
     "_set_rset_state": "called by connection_made; ours forgets the transaction",
-    "_timeout_cb": "its timer closes without a word and rings during a commit",
-    "_timeout_handle": "named as SMTP names it, so that nothing of SMTP can start a second timer",
     "connection_lost": "cancels the command loop, and with it a commit half-way",
     "connection_made": "called by ours: it makes reader and writer and starts the command loop",
     "eof_received": "cancels the command loop although a half-closed client waits for replies",
@@ -136,10 +137,11 @@ async def test_connection_made_touches_only_what_our_constructor_sets() -> None:
 async def test_a_session_costs_little_to_begin() -> None:
     """SMTP's own constructor takes some 300 microseconds."""
     loop, settings, surroundings = asyncio.get_running_loop(), a_listener(), House().surroundings
-    offer, sessions = Offer(settings), Sessions()
+    offer, sessions = Offer(settings), Sessions(Places(1000, Capacity(1000)))
+    peer = ip_address("192.0.2.1")
     began = time.process_time()
     for _ in range(200):
-        Session(loop, settings, surroundings, offer, sessions)
+        Session(loop, settings, surroundings, offer, sessions, peer)
     assert (time.process_time() - began) / 200 < 0.000_1
 
 

@@ -283,7 +283,7 @@ async def test_there_is_no_room_while_commits_fail_and_there_is_again_when_they_
         await spool.writer.run(full)
     assert not spool.store.spool.has_room_for(1)
     # No mail is begun any more, so the question itself has it tried out.
-    await spool.store.ping()
+    await spool.come_round()
     assert spool.store.spool.has_room_for(1)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import sqlite3
 import threading
 import zlib
@@ -16,7 +18,7 @@ import pytest
 
 from relay.mail.address import Address
 from relay.mail.entry import State
-from relay.mail.envelope import SenderName
+from relay.mail.envelope import Mail, SenderName
 from relay.ports import Claim, ContentFile, LeaseLostError, Queue, QueueView
 from tests.unit.store.stores import (
     BILLING,
@@ -70,13 +72,7 @@ async def test_one_claim_serves_many_senders_oldest_first_up_to_what_each_wants(
         billing.append(await spool.accept())
         printers.append(await spool.accept(sender=PRINTERS))
         spool.clock.advance(MINUTE)
-    claims = await spool.store.queue.claim(
-        {BILLING: 2, PRINTERS: 1, SenderName("nobody"): 5},
-        node="n",
-        now=spool.clock.now(),
-        lease=LEASE,
-        chunk=50,
-    )
+    claims = await spool.claims({BILLING: 2, PRINTERS: 1, SenderName("nobody"): 5})
     assert [claim.mail for claim in claims.taken] == [*billing[:2], printers[0]]
     assert claims.next_due == {
         BILLING: billing[2].arrived_at,
@@ -84,11 +80,48 @@ async def test_one_claim_serves_many_senders_oldest_first_up_to_what_each_wants(
     }
 
 
+@pytest.mark.P6
+@pytest.mark.parametrize(
+    ("room", "taken"),
+    [(1, [3]), (3, [3]), (4, [3, 2]), (5, [3, 2]), (6, [3, 2, 1]), (99, [3, 2, 1, 1])],
+)
+async def test_a_claim_stops_once_there_is_no_room_for_more_recipients(
+    spool: Opened, room: int, taken: list[int]
+) -> None:
+    people = (JANE, JOHN, JOE)
+    for count in (3, 2, 1, 1):
+        await spool.accept(*people[:count])
+        spool.clock.advance(MINUTE)
+    claims = await spool.claims({BILLING: 10}, room=room)
+    assert [claim.marked for claim in claims.taken] == taken
+    left = await spool.store.queue.counts()
+    assert left[State.READY] == 4 - len(taken)
+    assert (BILLING in claims.next_due) is (len(taken) < 4)
+
+
+@pytest.mark.P6
+async def test_only_marked_recipients_take_room_and_the_first_is_leased_whatever_it_takes(
+    spool: Opened,
+) -> None:
+    for _ in range(3):
+        await spool.accept(JANE, JOHN, JOE)
+    assert len((await spool.claims({BILLING: 10}, chunk=1, room=2)).taken) == 2
+    (claim,) = (await spool.claims({BILLING: 10}, room=1)).taken
+    assert claim.marked == 3
+
+
+async def test_senders_are_served_in_the_order_of_the_wants(spool: Opened) -> None:
+    await spool.accept()
+    spool.clock.advance(MINUTE)
+    late = await spool.accept(sender=PRINTERS)
+    claims = await spool.claims({PRINTERS: 5, BILLING: 5}, room=1)
+    assert [claim.mail for claim in claims.taken] == [late]
+    assert set(claims.next_due) == {BILLING}
+
+
 async def test_wanting_none_of_a_sender_only_asks_when_its_next_is_due(spool: Opened) -> None:
     mail = await spool.accept()
-    claims = await spool.store.queue.claim(
-        {BILLING: 0}, node="n", now=spool.clock.now(), lease=LEASE, chunk=50
-    )
+    claims = await spool.claims({BILLING: 0})
     assert not claims.taken
     assert claims.next_due == {BILLING: mail.arrived_at}
 
@@ -126,7 +159,7 @@ async def test_claims_nobody_waits_for_any_more_are_given_back(
     with pytest.raises(asyncio.CancelledError):
         await task
     go_on.set()
-    await spool.store.ping()
+    await spool.come_round()
     assert (await spool.claim_one()).mail == mail
 
 
@@ -370,6 +403,55 @@ async def test_held_mail_waits_for_an_operator(spool: Opened) -> None:
     assert await spool.store.queue.senders() == [BILLING]
 
 
+async def removed(spool: Opened, sender: SenderName = BILLING) -> Mail:
+    """A mail held because its sender is not configured any more."""
+    mail = await spool.accept(JANE, JOHN, sender=sender)
+    (claim,) = await spool.claim(sender=sender)
+    await spool.store.queue.hold(claim, "sender-removed", now=spool.clock.now())
+    return mail
+
+
+@pytest.mark.P8
+async def test_what_was_held_for_want_of_its_sender_is_due_when_the_sender_is_back(
+    spool: Opened,
+) -> None:
+    mail, other = await removed(spool), await removed(spool, PRINTERS)
+    spool.clock.advance(MINUTE)
+    now = spool.clock.now()
+    assert await spool.store.queue.readmit([BILLING, SenderName("new")], now=now) == 1
+    assert await spool.store.queue.readmit([BILLING], now=now) == 0
+    shown = await spool.show(mail)
+    assert (shown.state, shown.due_at, shown.reason) == (State.READY, now, "")
+    assert [(one.state, one.reason) for one in shown.recipients] == [(State.READY, "")] * 2
+    assert (await spool.claim_one()).recipients == (JANE, JOHN)
+    assert (await spool.show(other)).state is State.HELD
+
+
+async def test_readmitting_leaves_who_failed_and_what_is_held_for_another_reason(
+    spool: Opened,
+) -> None:
+    await spool.accept(JANE, JOHN)
+    await spool.settle(await spool.claim_one(), failed(), spool.deferred(MINUTE))
+    held = await spool.accept()
+    await spool.settle(await spool.claim_one(), spool.held(60 * MINUTE))
+    spool.clock.advance(MINUTE)
+    claim = await spool.claim_one()
+    await spool.store.queue.hold(claim, "sender-removed", now=spool.clock.now())
+    assert await spool.store.queue.readmit([BILLING], now=spool.clock.now()) == 1
+    assert (await spool.claim_one()).recipients == (JOHN,)
+    assert (await spool.show(held)).state is State.HELD
+
+
+async def test_many_are_readmitted_a_page_at_a_time(
+    spool: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.store.returning.READMITTED_AT_ONCE", 3)
+    for _ in range(8):
+        await removed(spool)
+    assert await spool.store.queue.readmit([BILLING], now=spool.clock.now()) == 8
+    assert len(await spool.claim(10)) == 8
+
+
 @pytest.mark.P5
 @pytest.mark.parametrize("content", [b"small", LARGE])
 async def test_damaged_mail_is_set_aside_with_its_content(spool: Opened, content: bytes) -> None:
@@ -423,6 +505,32 @@ async def test_a_content_file_of_another_length_is_set_aside(
     await spool.store.spool._contents.close()
     assert not path.exists()
     assert (spool.path / "corrupt" / mail.queue_id).exists() is (remains is not None)
+
+
+@pytest.mark.P5
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.EMFILE])
+async def test_a_content_file_that_cannot_be_looked_at_now_is_no_damage(
+    spool: Opened, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    mail = await spool.accept(content=LARGE)
+    small = await spool.accept()
+
+    def refuse(path: Path, size: int) -> str:
+        raise OSError(number, os.strerror(number), str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("relay.store.claiming.complaint_of_file", refuse)
+        claims = await spool.claims({BILLING: 5})
+    assert [claim.mail for claim in claims.taken] == [small]
+    assert "damaged" not in spool.facts.names()
+    (told,) = [fact[1][0] for fact in spool.facts.told if fact[0] == "spool_failed"]
+    assert told.errno == number
+    # Not at once again, or a sick disk would be asked without end.
+    assert claims.next_due == {BILLING: spool.clock.now() + MINUTE}
+    assert (await spool.show(mail)).state is State.READY
+    assert spool.store.spool.has_room_for(1)
+    spool.clock.advance(MINUTE)
+    assert (await spool.claim_one()).mail == mail
 
 
 async def test_a_content_file_comes_with_what_is_known_of_it(spool: Opened) -> None:

@@ -102,7 +102,7 @@ async def test_what_is_signed_and_not_understood_is_kept_raw(spool: Opened) -> N
     raw = b"\xff\x00 not for us"
     assert await spool.store.record.take_in("m-1", raw, None, []) == []
     assert await spool.store.record.take_in("m-1", raw, None, []) is None
-    kept = await spool.store._writers[1].run(
+    kept = await spool.record_writer.run(
         lambda connection: connection.execute("SELECT kind, raw FROM feedback").fetchall()
     )
     assert kept == [("", raw)]
@@ -164,7 +164,7 @@ async def test_what_an_operator_adds_outlasts_events_and_is_audited(spool: Opene
     assert await take_in(spool, "m-2", bounce(spool.clock.now() + HOUR)) == []
     now = spool.clock.now()
     await spool.store.record.unsuppress("Jane@example.net", actor="root", reason="ok", now=now)
-    audit = await spool.store._writers[1].run(
+    audit = await spool.record_writer.run(
         lambda connection: connection.execute(
             "SELECT actor, action, subject, detail FROM audit ORDER BY id"
         ).fetchall()
@@ -221,13 +221,14 @@ async def test_a_trace_tells_the_whole_story_by_every_name_of_the_mail(spool: Op
     await take_in(spool, "m-1", delivery(spool.clock.now()))
     for key in (mail.queue_id, "0100-abc", str(JANE), "JANE@example.net"):
         lines = await spool.store.record.trace(key, 10)
-        assert [line.fact for line in lines] == ["deferred", "relayed", "delivered"]
+        assert [line.fact for line in lines] == ["accepted", "deferred", "relayed", "delivered"]
+        assert lines[0].at == mail.arrived_at
         assert {line.queue_id for line in lines} == {mail.queue_id}
         assert {line.sender for line in lines} == {mail.sender}
         assert {line.recipient for line in lines} == {str(JANE)}
         assert [line.at for line in lines] == sorted(line.at for line in lines)
-        assert lines[0].detail == "451 4.4.5 SES Throttling: slow down"
-        assert lines[1].ses_message_id == lines[2].ses_message_id == "0100-abc"
+        assert lines[1].detail == "451 4.4.5 SES Throttling: slow down"
+        assert lines[2].ses_message_id == lines[3].ses_message_id == "0100-abc"
 
 
 @pytest.mark.P4
@@ -240,6 +241,7 @@ async def test_it_does_not_matter_whether_an_event_comes_before_the_outcome(
     await spool.settle(claim, relayed("0100-abc"))
     lines = await spool.store.record.trace(mail.queue_id, 10)
     assert [(line.fact, line.queue_id) for line in lines] == [
+        ("accepted", mail.queue_id),
         ("relayed", mail.queue_id),
         ("delivered", mail.queue_id),
     ]
@@ -253,6 +255,19 @@ async def test_every_outcome_has_its_word(spool: Opened) -> None:
         await spool.settle(claim, settled, settled)
     facts = await spool.facts_of(str(JOHN))
     assert sorted(facts) == ["ambiguous", "deferred", "deferred", "failed", "relayed"]
+
+
+async def test_a_mail_is_accepted_once_for_each_recipient(spool: Opened) -> None:
+    mail = await spool.accept(JANE, JOHN)
+    for _ in range(2):
+        await spool.settle(await spool.claim_one(), spool.deferred(HOUR), spool.deferred(HOUR))
+        spool.clock.advance(HOUR)
+    lines = await spool.store.record.trace(mail.queue_id, 10)
+    accepted = [line for line in lines if line.fact == "accepted"]
+    assert lines[:2] == accepted
+    assert [line.recipient for line in accepted] == [str(JANE), str(JOHN)]
+    lines = await spool.store.record.trace(str(JOHN), 10)
+    assert [line.fact for line in lines] == ["accepted", "deferred", "deferred"]
 
 
 async def test_an_event_of_mail_that_is_not_ours_is_no_line_of_the_ledger(spool: Opened) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from operator import methodcaller
@@ -9,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from relay.mail.address import Address
 from relay.mail.entry import State
 from relay.mail.envelope import QueueId, SenderName
-from relay.ports import SpoolError
-from tests.unit.store.stores import BILLING, JANE, JOHN, Opened, failed, opened, relayed
+from relay.ports import ContentFile, SpoolError
+from tests.unit.store.stores import BILLING, JANE, JOE, JOHN, LARGE, Opened, failed, opened, relayed
 
 MINUTE = timedelta(minutes=1)
 UNKNOWN = QueueId("06H04YCY58GVCD1MB7KG")
@@ -98,11 +100,97 @@ async def test_retrying_takes_nothing_away_from_an_attempt(spool: Opened) -> Non
     assert await spool.settle(claim, relayed()) is None
 
 
-async def test_retrying_mends_no_content(spool: Opened) -> None:
-    mail = await spool.accept()
-    await spool.store.queue.damaged(await spool.claim_one(), "half", now=spool.clock.now())
-    assert await spool.store.queue.retry(mail.queue_id, now=spool.clock.now()) is State.CORRUPT
+@pytest.mark.P5
+@pytest.mark.parametrize("remains", [None, b"half", LARGE[:-1] + b"?"])
+async def test_retrying_mends_no_content(spool: Opened, remains: bytes | None) -> None:
+    mail = await spool.accept(content=LARGE)
+    path = spool.path / "content" / mail.queue_id
+    path.unlink() if remains is None else path.write_bytes(remains)
+    for claim in await spool.claim():
+        await spool.store.queue.damaged(claim, "its checksum", now=spool.clock.now())
+    for _ in range(2):
+        now = spool.clock.now()
+        assert await spool.store.queue.retry(mail.queue_id, now=now) is State.CORRUPT
+        assert (await spool.show(mail)).reason.startswith("its content file ")
+        assert not await spool.claim()
+    assert not path.exists()
+
+
+@pytest.mark.P5
+@pytest.mark.parametrize("place", ["content", "corrupt"])
+async def test_what_is_whole_again_is_retried(spool: Opened, place: str) -> None:
+    mail = await spool.accept(content=LARGE)
+    path = spool.path / "content" / mail.queue_id
+    path.write_bytes(b"half")
     assert not await spool.claim()
+    now = spool.clock.now()
+    assert await spool.store.queue.retry(mail.queue_id, now=now) is State.CORRUPT
+    # An operator has found a copy.
+    (spool.path / place / mail.queue_id).write_bytes(LARGE)
+    assert await spool.store.queue.retry(mail.queue_id, now=now) is State.READY
+    content = (await spool.claim_one()).content
+    assert isinstance(content, ContentFile)
+    assert content.path.read_bytes() == LARGE
+
+
+@pytest.mark.P5
+async def test_small_content_that_was_whole_all_along_is_retried(spool: Opened) -> None:
+    mail = await spool.accept()
+    claim = await spool.claim_one()
+    await spool.store.queue.damaged(claim, "a bad cable", now=spool.clock.now())
+    assert await spool.store.queue.retry(mail.queue_id, now=spool.clock.now()) is State.READY
+    assert (await spool.claim_one()).mail == mail
+
+
+@pytest.mark.P5
+async def test_a_content_file_that_cannot_be_looked_at_keeps_its_entry_as_it_is(
+    spool: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail = await spool.accept(content=LARGE)
+    claim = await spool.claim_one()
+    await spool.store.queue.damaged(claim, "a bad cable", now=spool.clock.now())
+
+    def refuse(path: Path, size: int) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("relay.store.content.complaint_of_file", refuse)
+        with pytest.raises(SpoolError, match="Permission denied"):
+            await spool.store.queue.retry(mail.queue_id, now=spool.clock.now())
+    assert (await spool.show(mail)).reason == "a bad cable"
+    assert await spool.store.queue.retry(mail.queue_id, now=spool.clock.now()) is State.READY
+
+
+# --- by recipient ---------------------------------------------------------------------------------
+
+
+async def test_entries_are_found_by_recipient_oldest_first_and_whatever_the_case(
+    spool: Opened,
+) -> None:
+    mails = []
+    for people in ((JANE, JOHN), (JOE,), (JOHN,), (JOE, JOHN, JANE)):
+        mails.append(await spool.accept(*people))
+        spool.clock.advance(MINUTE)
+    for spelt in ("john@example.net", "JOHN@Example.NET"):
+        found = await spool.store.queue.addressed_to(spelt, 10)
+        assert [entry.mail for entry in found] == [mails[0], mails[2], mails[3]]
+    assert [e.mail for e in await spool.store.queue.addressed_to(str(JOHN), 2)] == [
+        mails[0],
+        mails[2],
+    ]
+    assert await spool.store.queue.addressed_to("nobody@example.net", 10) == []
+
+
+@pytest.mark.P6
+@pytest.mark.parametrize("page", [1, 2, 3, 100])
+async def test_recipients_are_gone_through_in_short_transactions(
+    spool: Opened, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    monkeypatch.setattr("relay.store.view._RECIPIENTS", page)
+    odd = Address.parse("JANE@example.net")
+    mails = [await spool.accept(JANE, JOHN, odd) for _ in range(4)]
+    found = await spool.store.queue.addressed_to("jane@example.net", 10)
+    assert [entry.mail for entry in found] == mails
 
 
 async def test_a_view_that_cannot_be_had_is_a_spool_error(tmp_path: Path) -> None:

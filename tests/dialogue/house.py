@@ -8,7 +8,7 @@ import hashlib
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any, Self
 from relay.policy.admission import Auth
 from relay.policy.sender import Limits, Sender
 from relay.smtp.auth import Verifier
+from relay.smtp.connection import Connection
 from relay.smtp.listener import Deadlines, FrontDoor, ListenerSettings, Surroundings, TlsMode
 from relay.smtp.tls import server_context
 from tests.builders import a_ruleset, a_sender
@@ -165,6 +166,10 @@ class House:
         """Return once no session is open."""
         await self.door.listeners[0].sessions.gone()
 
+    async def told_of(self, name: str, times: int = 1) -> None:
+        """Return once a fact of that name has been told so many times."""
+        await until(lambda: len(self.told(name)) >= times)
+
     @property
     def contents(self) -> list[bytes]:
         """What was committed."""
@@ -173,6 +178,19 @@ class House:
     def told(self, name: str) -> list[tuple[Any, ...]]:
         """The arguments of each fact of that name."""
         return [arguments for told, arguments in self.facts.told if told == name]
+
+
+def narrow(session: Connection, caller: Caller) -> None:
+    """Let the system hold little of what the caller does not read: some megabytes otherwise."""
+    session._wire.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    wire = caller.writer.get_extra_info("socket")
+    wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let the loop go round until the condition holds."""
+    while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
+        await asyncio.sleep(0)
 
 
 def a_listener(tls: TlsMode = TlsMode.OFF, auth: Auth = Auth.OFF, **keys: Any) -> ListenerSettings:
@@ -205,4 +223,13 @@ def trusting(certificate: Path) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(certificate))
 
 
-__all__ = ["CONTENT", "Caller", "House", "a_house", "a_listener", "self_signed", "trusting"]
+__all__ = [
+    "CONTENT",
+    "Caller",
+    "House",
+    "a_house",
+    "a_listener",
+    "self_signed",
+    "trusting",
+    "until",
+]

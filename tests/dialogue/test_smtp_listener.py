@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
 from relay.policy.admission import Auth
+from relay.smtp import doorway
 from relay.smtp.listener import FrontDoor, ListenerSettings, TlsMode
+from relay.smtp.offer import Offer
 from relay.smtp.replies import SHUTTING_DOWN
+from relay.smtp.session import Session
 from tests.dialogue.house import CONTENT, Caller, House, a_house, a_listener, trusting
 
 
@@ -76,6 +81,58 @@ async def test_connections_above_the_limit_are_told_to_come_back() -> None:
         async with await Caller.at(house.port) as four:
             await four.greet()
         assert len(house.told("session_opened")) == 3
+        assert house.told("connection_refused") == [("legacy", "127.0.0.1", "limit")]
+
+
+@pytest.mark.P6
+async def test_handshakes_under_way_are_connections_too(certificate: Path) -> None:
+    listener = a_listener(TlsMode.IMPLICIT, max_connections=2)
+    async with a_house(listener=listener, certificate=certificate) as house:
+        async with await Caller.at(house.port), await Caller.at(house.port):
+            async with await Caller.at(house.port) as third:
+                # Sent away without TLS, and so without a word.
+                assert await third.rest() == b""
+            assert house.told("connection_refused") == [("legacy", "127.0.0.1", "limit")]
+        await house.told_of("connection_refused", times=3)
+        assert [reason for *_, reason in house.told("connection_refused")][1:] == ["tls"] * 2
+        async with await Caller.at(house.port, tls=trusting(certificate)) as fourth:
+            await fourth.greet()
+
+
+async def test_a_drain_does_not_wait_for_handshakes(certificate: Path) -> None:
+    listener = a_listener(TlsMode.IMPLICIT)
+    async with (
+        a_house(listener=listener, certificate=certificate) as house,
+        await Caller.at(house.port, tls=trusting(certificate)) as greeted,
+        await Caller.at(house.port) as silent,
+    ):
+        await greeted.greet()
+        async with asyncio.timeout(5):
+            await house.door.drain(30)
+        assert await silent.rest() == b""
+        assert not house.door.listeners[0]._places._taken
+
+
+@pytest.mark.P6
+async def test_a_system_that_has_nothing_left_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doorway, "_PAUSE", 0.05)
+    accept, failures = socket.socket.accept, [errno.EMFILE, errno.EMFILE, errno.ECONNABORTED]
+
+    def exhausted(listening: socket.socket) -> tuple[socket.socket, object]:
+        if failures:
+            raise OSError(failures.pop(), "not now")
+        return accept(listening)
+
+    async with a_house() as house:
+        monkeypatch.setattr(socket.socket, "accept", exhausted)
+        async with await Caller.at(house.port) as caller:
+            await caller.greet()
+        assert not failures
+        assert [(where, error.errno) for where, error in house.told("fault")] == [
+            ("smtp.accept", errno.EMFILE)
+        ] * 2
 
 
 async def test_a_drain_says_goodbye_to_those_who_wait() -> None:
@@ -125,6 +182,9 @@ async def test_a_drain_does_not_wait_for_ever() -> None:
         await caller.reach_data()
         caller.writer.write(CONTENT)
         await house.door.drain(0.05)
+        # It is told that its mail was not taken.
+        assert await caller.rest() == b"421 4.3.2 Service shutting down\r\n"
+        assert [str(reply) for _, reply in house.told("hung_up")] == [str(SHUTTING_DOWN)]
         assert len(house.told("session_closed")) == 1
         assert not house.spool.committed
 
@@ -167,9 +227,19 @@ async def test_a_client_that_is_gone_before_it_is_greeted_is_nobody() -> None:
             self.closed = True
 
     async with a_house() as house:
-        session = house.door.listeners[0]._meet(asyncio.get_running_loop())
+        listener = house.door.listeners[0]
+        peer = ip_address("192.0.2.1")
+        session = Session(
+            asyncio.get_running_loop(),
+            listener.settings,
+            house.surroundings,
+            Offer(listener.settings),
+            listener.sessions,
+            peer,
+        )
         dead = Dead()
         session.connection_made(dead)
         session.connection_lost(None)
         assert dead.closed
+        assert not session.has_begun
         assert not house.facts.told

@@ -9,12 +9,13 @@ import pytest
 
 from relay.policy.admission import Auth
 from relay.policy.sender import Limits, OverLimit, Rate
-from relay.smtp.auth import Verifier, VerifierBusyError
+from relay.smtp.auth import Verifier
 from relay.smtp.connection import Connection
 from relay.smtp.listener import AuthWithoutTls, Deadlines
 from relay.smtp.session import Session
+from relay.smtp.throttle import VerifierBusyError
 from tests.builders import a_ruleset, a_sender
-from tests.dialogue.house import CONTENT, Caller, a_house, a_known_sender, a_listener
+from tests.dialogue.house import CONTENT, Caller, a_house, a_known_sender, a_listener, narrow
 
 PLAIN = "AUTH PLAIN AGJpbGxpbmcAc3dvcmRmaXNo"
 WRONG = "AUTH PLAIN AGJpbGxpbmcAc3dvcmQ="
@@ -68,6 +69,8 @@ async def test_an_auth_line_may_be_long_but_not_longer() -> None:
         assert (await caller.ask("AUTH PLAIN " + "A" * 12_000)).startswith("501 5.5.2 ")
         assert (await caller.ask("AUTH PLAIN")).startswith("334 ")
         assert (await caller.ask("A" * 12_288)).startswith("501 5.5.2 ")
+    async with a_house(listener=BY_LOGIN) as house, await Caller.at(house.port) as caller:
+        await caller.greet()
         assert (await caller.ask("AUTH PLAIN")).startswith("334 ")
         assert (await caller.ask("A" * 12_289)).startswith("500 5.5.6 ")
         assert (await caller.ask(PLAIN)).startswith("235 ")
@@ -80,7 +83,7 @@ async def test_a_silent_client_is_told_goodbye() -> None:
         await caller.hear()
         assert await caller.rest() == b"421 4.4.2 Timed out, closing connection\r\n"
         await house.gone()
-        assert house.facts.names() == ["session_opened", "session_closed"]
+        assert house.facts.names() == ["session_opened", "hung_up", "session_closed"]
 
 
 async def test_each_command_winds_the_clock_anew() -> None:
@@ -96,7 +99,18 @@ async def test_each_command_winds_the_clock_anew() -> None:
 
 @pytest.mark.P6
 @pytest.mark.parametrize(
-    "line", ["NOOP", "RSET", "BOGUS", "HELO a", "VRFY a", "MAIL FROM:x", "RCPT TO:<a@b>"]
+    "line",
+    [
+        "NOOP",
+        "RSET",
+        "BOGUS",
+        "HELO a",
+        "VRFY a",
+        "MAIL FROM:x",
+        "MAIL FROM:<root>",
+        "MAIL FROM:<ceo@corp.example>",
+        "RCPT TO:<a@b>",
+    ],
 )
 async def test_nothing_but_junk_ends_the_session(line: str) -> None:
     async with a_house() as house, await Caller.at(house.port) as caller:
@@ -105,6 +119,7 @@ async def test_nothing_but_junk_ends_the_session(line: str) -> None:
         said = (await caller.rest()).decode().splitlines()
         assert len(said) == 101
         assert said[-1].startswith("421 4.7.0 ")
+        assert [str(reply) for _, reply in house.told("hung_up")] == [said[-1]]
 
 
 async def test_junk_is_forgiven_with_each_mail() -> None:
@@ -148,12 +163,15 @@ async def test_a_client_that_does_not_read_is_not_listened_to() -> None:
         caller.writer.transport.pause_reading()  # type: ignore[attr-defined]
         (session,) = house.door.listeners[0].sessions._open
         wire = Watched(session)
-        # A refused MAIL is no junk, so this client could go on for long: 7 MB of replies, of
+        narrow(session, caller)
+        # Mail that is taken is no junk, so this client could go on for long: 0.6 MB of replies, of
         # which the system takes some and we the rest.
-        caller.writer.write(b"MAIL FROM:<ceo@corp.example>\r\n" * 100_000)
+        mail = b"MAIL FROM:<billing@example.com>\r\nRCPT TO:<jane@example.net>\r\nDATA\r\n"
+        caller.writer.write((mail + CONTENT + b".\r\n") * 5_000)
         await house.gone()
-        assert 65536 < wire.left_unread < 65536 + 2 * 16384
-        assert len(house.told("refused")) < 100_000
+        assert 16384 < wire.left_unread < 65536 + 2 * 16384
+        assert len(house.spool.committed) < 5_000
+        assert [reply.code for _, reply in house.told("hung_up")] == [421]
 
 
 @pytest.mark.P6
@@ -233,7 +251,8 @@ async def test_a_commit_that_breaks_is_4xx_and_its_draft_is_gone() -> None:
         assert len(house.told("fault")) == 1
 
 
-async def test_a_wrong_password_takes_its_time() -> None:
+@pytest.mark.parametrize(("line", "start"), [(WRONG, "535 5.7.8 "), ("AUTH PLAIN !!!!", "501 ")])
+async def test_a_failed_auth_takes_its_time(line: str, start: str) -> None:
     deadlines = Deadlines(auth_floor=0.2)
     async with (
         a_house(listener=BY_LOGIN, deadlines=deadlines) as house,
@@ -242,7 +261,7 @@ async def test_a_wrong_password_takes_its_time() -> None:
         await caller.greet()
         loop = asyncio.get_running_loop()
         began = loop.time()
-        assert (await caller.ask(WRONG)).startswith("535 5.7.8 ")
+        assert (await caller.ask(line)).startswith(start)
         assert loop.time() - began > 0.195
         began = loop.time()
         assert (await caller.ask(PLAIN)).startswith("235 ")
@@ -253,15 +272,24 @@ async def test_a_wrong_password_takes_its_time() -> None:
 async def test_too_many_passwords_at_once_are_told_to_come_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def busy(_self: Verifier, _ruleset: object, _credentials: object) -> None:
+    async def busy(_self: Verifier, *_: object) -> None:
         raise VerifierBusyError
 
     monkeypatch.setattr(Verifier, "verify", busy)
-    async with a_house(listener=BY_LOGIN) as house, await Caller.at(house.port) as caller:
+    deadlines = Deadlines(auth_floor=0.1)
+    async with (
+        a_house(listener=BY_LOGIN, deadlines=deadlines) as house,
+        await Caller.at(house.port) as caller,
+    ):
         await caller.greet()
-        for _ in range(5):
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for _ in range(3):
             assert (await caller.ask(PLAIN)).startswith("454 4.7.0 ")
-        assert {reason for _, _, reason in house.told("auth_failed")} == {"busy"}
+        # It takes as long as to be wrong, and as often: nothing is gained by keeping us busy.
+        assert loop.time() - began > 0.29
+        assert await caller.rest() == b"421 4.7.0 Too many failed authentications\r\n"
+        assert [reason for _, _, reason in house.told("auth_failed")] == ["busy"] * 3
 
 
 async def test_facts_of_auth_name_the_reason_and_never_the_secret() -> None:

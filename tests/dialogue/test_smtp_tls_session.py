@@ -118,7 +118,8 @@ async def test_an_implicit_handshake_has_a_deadline(certificate: Path) -> None:
         await Caller.at(house.port) as caller,
     ):
         assert await caller.rest() == b""
-        assert not house.facts.told
+        await house.told_of("connection_refused")
+        assert house.facts.told == [("connection_refused", ("legacy", "127.0.0.1", "tls"))]
 
 
 async def test_a_client_that_goes_in_the_handshake_is_gone(certificate: Path) -> None:

@@ -29,7 +29,7 @@ from relay.mail.envelope import Mail, QueueId
 from relay.mail.outcome import Relayed
 from relay.ports import Claim, LeaseLostError
 from tests.fakes import FrozenClock
-from tests.unit.store.stores import LARGE, SMALL, Opened, failed, opened, relayed
+from tests.unit.store.stores import BILLING, LARGE, SMALL, Opened, failed, opened, relayed
 
 T = TypeVar("T")
 
@@ -80,9 +80,12 @@ class Life(RuleBasedStateMachine):
         mail = self.do(self.spool.accept(*PEOPLE[:people], content=content))
         self.owed[mail.queue_id] = set(PEOPLE[:people])
 
-    @rule(count=st.integers(1, 3), chunk=st.integers(1, len(PEOPLE)))
-    def claim(self, count: int, chunk: int) -> None:
-        for claim in self.do(self.spool.claim(count, chunk=chunk)):
+    @rule(count=st.integers(1, 3), chunk=st.integers(1, len(PEOPLE)), room=st.integers(1, 6))
+    def claim(self, count: int, chunk: int, room: int) -> None:
+        taken = self.do(self.spool.claims({BILLING: count}, chunk=chunk, room=room)).taken
+        assert sum(claim.marked for claim in taken[:-1]) < room
+        for claim in taken:
+            assert claim.waited + claim.held <= self.clock.now() - claim.mail.arrived_at
             assert set(claim.recipients) <= self.owed[claim.mail.queue_id]
             assert not [c for c, _ in self.claims if c.mail.queue_id == claim.mail.queue_id]
             self.claims.append((claim, set(claim.recipients)))
@@ -141,6 +144,13 @@ class Life(RuleBasedStateMachine):
         queue_id = data.draw(st.sampled_from(sorted(self.owed)))
         state = self.do(self.spool.store.queue.retry(queue_id, now=self.clock.now()))
         assert (state is not None) is bool(self.owed[queue_id])
+
+    @rule()
+    def readmit(self) -> None:
+        """The sender is back, or never went."""
+        before = self.do(self.spool.store.queue.counts())[State.HELD]
+        count = self.do(self.spool.store.queue.readmit([BILLING], now=self.clock.now()))
+        assert self.do(self.spool.store.queue.counts())[State.HELD] == before - count
 
     @precondition(lambda self: self.stale)
     @rule(data=st.data())

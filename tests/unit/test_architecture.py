@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "simulator": {"mail"},
 }
 # The composition root and the command line may see everything below them.
-ROOTS = {"daemon", "service", "clock", "cli", "__main__", "__init__"}
+ROOTS = {"daemon", "wiring", "service", "clock", "vitals", "cli", "__main__", "__init__"}
 
 ONLY_IMPORTER = {
     "yaml": "config",

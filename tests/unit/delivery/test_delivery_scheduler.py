@@ -160,8 +160,11 @@ async def test_a_backlog_behind_a_slow_ses_never_takes_all_lanes(house: House) -
 
 
 async def test_no_more_is_claimed_than_the_account_may_send(house: House) -> None:
+    # A twentieth of a second's worth may go at once.
     house.gate = Gate(
-        OneAccount(house.carrier, quota=SendQuota(5, 1e9, 0)), facts=house.facts, clock=house.clock
+        OneAccount(house.carrier, quota=SendQuota(100, 1e9, 0)),
+        facts=house.facts,
+        clock=house.clock,
     )
     house.scheduler._gates = {AccountName("main"): house.gate}
     await house.accept("app", 20)

@@ -88,12 +88,30 @@ def test_every_event_type_is_read(
         ("2018-10-08T14:05:45 +0000", datetime(2018, 10, 8, 14, 5, 45, tzinfo=UTC)),
         ("2026-03-02T04:15:06-05:00", datetime(2026, 3, 2, 9, 15, 6, tzinfo=UTC)),
         ("yesterday", NOW),
+        ("0001-01-01T00:00:00+23:59", NOW),
+        ("9999-12-31T23:59:59-23:59", NOW),
     ],
 )
 def test_the_times_seen_in_samples_are_read(text: str, at: datetime) -> None:
     event = read_event(an_event("Delivery", "delivery", {"timestamp": text}), now=NOW)
     assert event is not None
     assert event.at == at
+
+
+@pytest.mark.parametrize(
+    ("spelt", "address"),
+    [
+        ("jane@example.net", "jane@example.net"),
+        ("Jane Doe <Jane@Example.net>", "Jane@Example.net"),
+        ('"Doe, <J>" <jane@example.net>', "jane@example.net"),
+        (" jane@example.net ", "jane@example.net"),
+        ("half\ud800@example.net", "half?@example.net"),
+    ],
+)
+def test_recipients_are_addresses_whatever_surrounds_them(spelt: str, address: str) -> None:
+    event = read_event(bounce(spelt), now=NOW)
+    assert event is not None
+    assert event.recipients[0].address == address
 
 
 @pytest.mark.P5

@@ -217,6 +217,20 @@ async def test_sns_comes_again_when_the_certificate_or_the_store_fails(bench: Be
 async def test_signed_but_not_understood_is_kept_raw_and_accepted(bench: Bench) -> None:
     assert await bench.post(sns.notification(VALIDATION_TEXT)) == 200
     assert list(bench.record.events.values()) == [None]
+    assert bench.facts.names() == ["feedback_not_understood"]
+
+
+@pytest.mark.P5
+async def test_what_we_fall_over_is_kept_raw_and_never_refused(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def falls(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("relay.feedback.intake.read_event", falls)
+    assert await bench.post(sns.notification(sns.bounce("jane@example.net"))) == 200
+    assert list(bench.record.events.values()) == [None]
+    assert bench.facts.names() == ["fault", "feedback_not_understood"]
 
 
 async def test_a_subscription_is_confirmed_at_an_address_we_build(bench: Bench) -> None:

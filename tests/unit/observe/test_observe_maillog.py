@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import io
 import json
 import logging
 import re
@@ -34,20 +33,28 @@ MAIN = AccountName("main")
 NOW = ARRIVED + timedelta(seconds=2)
 
 
+class Memory:
+    """A sink that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.octets = b""
+
+    def write(self, line: bytes) -> None:
+        self.octets += line
+
+
 class Log:
     """A mail log that writes JSON into memory."""
 
     def __init__(self, level: str = "debug") -> None:
-        raw = io.BytesIO()
-        self.stream = io.TextIOWrapper(raw, write_through=True)
-        self._raw = raw
+        self.sink = Memory()
         self.metrics = Metrics()
         self.metrics.know_accounts([MAIN])
         self.metrics.know_listeners(["legacy"])
-        self.facts: Facts = MailLog(make_logger(level, LogFormat.JSON, self.stream), self.metrics)
+        self.facts: Facts = MailLog(make_logger(level, LogFormat.JSON, self.sink), self.metrics)
 
     def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self._raw.getvalue().splitlines()]
+        return [json.loads(line) for line in self.sink.octets.splitlines()]
 
     def value(self, sample: str) -> float:
         """Return the value of one sample, written as it is exposed."""
@@ -89,7 +96,7 @@ def test_an_accepted_mail_is_one_line_and_counted(log: Log) -> None:
         "reverse_path": "billing@example.com",
         "recipients": ["jane@example.net", "joe@example.net"],
         "size": 1234,
-        "seconds": 0.0012,
+        "commit_seconds": 0.0012,
     }
     assert log.value('relay_messages_accepted_total{listener="legacy"}') == 1
     assert log.value('relay_recipients_accepted_total{listener="legacy"}') == 2
@@ -243,17 +250,54 @@ def test_what_libraries_warn_of_comes_in_the_same_log(log: Log) -> None:
 
 
 def test_people_get_columns_and_the_demo_its_own_lines() -> None:
-    stream = io.StringIO()
-    make_logger("info", LogFormat.CONSOLE, stream).info("mail.queued", queue_id="Q")
-    assert "mail.queued" in stream.getvalue()
-    assert "queue_id=Q" in stream.getvalue()
-    stream = io.StringIO()
+    sink = Memory()
+    make_logger("info", LogFormat.AUTO, sink, is_terminal=True).info("mail.queued", queue_id="Q")
+    assert b"mail.queued" in sink.octets
+    assert b"Q" in sink.octets
+    sink = Memory()
     logger = make_logger(
         "info",
         LogFormat.JSON,
-        stream,
+        sink,
         render=lambda e: f"<{e['event']}>" if e["event"] == "a" else "",
     )
     logger.info("a")
     logger.info("b")
-    assert stream.getvalue() == "<a>\n"
+    assert sink.octets == b"<a>\n"
+
+
+def test_text_that_is_no_unicode_costs_no_line(log: Log) -> None:
+    log.facts.feedback_refused("malformed", "half a pair: \ud800")
+    assert log.lines()[0]["complaint"].startswith("half a pair")
+
+
+def test_what_is_refused_can_be_found_by_its_peer(log: Log) -> None:
+    log.facts.session_opened("s1", "legacy", "192.0.2.7")
+    refusal = Refusal(Reply(550, "5.7.1", "No sender is configured"), "unknown_network")
+    log.facts.refused("s1", "mail", refusal, None)
+    log.facts.auth_failed("s1", "plain", "credentials")
+    log.facts.hung_up("s1", Reply(421, "4.7.0", "Bye"))
+    log.facts.connection_refused("legacy", "192.0.2.8", "limit")
+    assert [line.get("peer") for line in log.lines()] == ["192.0.2.7"] * 4 + ["192.0.2.8"]
+    assert {line["listener"] for line in log.lines()} == {"legacy"}
+    assert log.value('relay_smtp_connections_refused_total{listener="legacy",reason="limit"}') == 1
+
+
+@pytest.mark.P6
+def test_a_flood_of_connections_does_not_fill_the_log(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("relay.observe.maillog.time.monotonic", lambda: now)
+    for number in range(1000):
+        now = number / 400
+        log.facts.connection_refused("legacy", f"192.0.2.{number % 250}", "limit")
+    log.facts.connection_refused("legacy", "192.0.2.1", "tls")
+    assert [(line["reason"], line["untold"]) for line in log.lines()] == [
+        ("limit", 0),
+        ("limit", 399),
+        ("limit", 399),
+        ("tls", 0),
+    ]
+    sample = 'relay_smtp_connections_refused_total{listener="legacy",reason="limit"}'
+    assert log.value(sample) == 1000

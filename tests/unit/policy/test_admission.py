@@ -14,8 +14,8 @@ from relay.mail.header import HeaderBlock
 from relay.mail.reply import Refusal
 from relay.policy import admission
 from relay.policy.admission import Auth
+from relay.policy.patterns import AddressPatterns
 from relay.policy.sender import (
-    FromPatterns,
     Limits,
     OnSuppressed,
     Route,
@@ -37,7 +37,7 @@ def a_sender(
 ) -> Sender:
     return Sender(
         name=SenderName(name),
-        allowed_from=FromPatterns(patterns or ("billing@example.com", "@invoices.example.com")),
+        allowed_from=AddressPatterns(patterns or ("billing@example.com", "@invoices.example.com")),
         limits=Limits(message_size=10 * MIB),
         route=Route(AccountName("main")),
         login=login,

@@ -6,7 +6,9 @@ import pytest
 
 from relay.mail.envelope import QueueId
 from relay.mail.reply import Refusal
+from relay.smtp import headers
 from relay.smtp.content import FIELD_LIMIT, HEADER_LIMIT, ContentIntake
+from relay.smtp.headers import HeaderWindow
 from tests.builders import a_sender
 from tests.fakes import FakeSpool
 
@@ -18,9 +20,13 @@ def trace(queue_id: QueueId) -> bytes:
     return b"Received: here\r\n"
 
 
+def an_intake(spool: FakeSpool, window: HeaderWindow | None = None) -> ContentIntake:
+    return ContentIntake(spool, a_sender(), trace, window or HeaderWindow())
+
+
 async def take(*pieces: bytes) -> tuple[Refusal | None, FakeSpool]:
     spool = FakeSpool()
-    intake = ContentIntake(spool, a_sender(), trace)
+    intake = an_intake(spool)
     for piece in pieces:
         refusal = await intake.take(piece)
         if refusal is not None:
@@ -129,7 +135,56 @@ async def test_content_over_the_limit_is_refused_as_it_arrives() -> None:
 @pytest.mark.P6
 async def test_a_header_sent_octet_by_octet_is_searched_once() -> None:
     spool = FakeSpool()
-    intake = ContentIntake(spool, a_sender(), trace)
+    intake = an_intake(spool)
     for octet in FROM + b"X: " + b"y" * 50_000 + b"\r\n\r\n":
         assert await intake.take(bytes([octet])) is None
     assert spool.drafts[0].content.endswith(b"y\r\n\r\n")
+
+
+@pytest.mark.parametrize("control", [*range(1, 9), 11, 12, *range(14, 32)])
+async def test_a_header_has_no_control_characters(control: int) -> None:
+    for header in (b"Subject: a%cb\r\n", b"X-%c: a\r\n", b"Subject: a\r\n %c\r\n"):
+        for pieces in ((FROM + header % control + b"\r\n",), (FROM, header % control, b"\r\n")):
+            refusal, spool = await take(*pieces)
+            assert refusal is not None
+            assert str(refusal.reply).startswith("554 5.6.0 ")
+            assert not spool.drafts
+
+
+@pytest.mark.P2
+async def test_tabs_in_a_header_and_controls_in_a_body_are_the_clients_own() -> None:
+    content = FROM + b"Subject:\ta\tb\r\n\tc\r\n\r\n\x01\x1b[0m\x0c\x7f\r\n"
+    refusal, spool = await take(content)
+    assert refusal is None
+    assert spool.drafts[0].content.endswith(content)
+
+
+@pytest.mark.P6
+async def test_unfinished_headers_share_one_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(headers, "HEADER_WINDOW", 1000)
+    spool, window = FakeSpool(), HeaderWindow()
+    first, second, third = (an_intake(spool, window) for _ in range(3))
+    assert await first.take(FROM + b"X: " + b"x" * 600) is None
+    refusal = await second.take(FROM + b"X: " + b"x" * 600)
+    assert refusal is not None
+    assert str(refusal.reply).startswith("452 4.3.1 ")
+    # What comes in one piece needs no room, and what is decided on gives it back.
+    assert await third.take(FROM + b"X: " + b"x" * 600 + b"\r\n\r\n") is None
+    assert await first.take(b"\r\n\r\n") is None
+    assert window.taken == 0
+    assert await an_intake(spool, window).take(FROM + b"X: " + b"x" * 600) is None
+
+
+@pytest.mark.P6
+async def test_a_header_that_is_given_up_gives_its_room_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(headers, "HEADER_WINDOW", 1000)
+    window = HeaderWindow()
+    intake = an_intake(FakeSpool(), window)
+    await intake.take(FROM)
+    assert window.taken == len(FROM)
+    assert await intake.take(b"x" * 2000) is not None
+    for _ in range(2):
+        await intake.discard()
+        assert window.taken == 0

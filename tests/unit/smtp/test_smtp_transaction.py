@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from relay.mail.feedback import Suppression, SuppressionReason
+from relay.mail.reply import Refusal
 from relay.policy.sender import OnSuppressed
 from relay.smtp.transaction import RECIPIENT_LIMIT, Transaction
 from tests.builders import ARRIVED, a_sender, addresses, an_address
@@ -25,8 +26,13 @@ def begun(on_suppressed: OnSuppressed = OnSuppressed.REJECT) -> Transaction:
 def test_recipients_are_kept_once_and_in_order() -> None:
     transaction = begun()
     one, two = addresses(2)
-    for recipient in (two, one, two, an_address("user1@EXAMPLE.net")):
-        assert transaction.add(recipient, NONE) is None
+    for recipient, is_new in (
+        (two, True),
+        (one, True),
+        (two, False),
+        (an_address("user1@EXAMPLE.net"), False),
+    ):
+        assert transaction.add(recipient, NONE) is is_new
     assert transaction.envelope.recipients == (two, one)
     assert transaction.only_recipient is None
 
@@ -43,27 +49,27 @@ def test_only_the_domain_ignores_case() -> None:
 def test_there_is_a_limit_and_duplicates_do_not_count() -> None:
     transaction = begun()
     found = addresses(RECIPIENT_LIMIT + 1)
-    assert all(transaction.add(recipient, NONE) is None for recipient in found[:-1])
+    assert all(transaction.add(recipient, NONE) is True for recipient in found[:-1])
     refusal = transaction.add(found[-1], NONE)
-    assert refusal is not None
+    assert isinstance(refusal, Refusal)
     assert str(refusal.reply).startswith("452 4.5.3 ")
-    assert transaction.add(found[0], NONE) is None
+    assert transaction.add(found[0], NONE) is False
     assert len(transaction.envelope.recipients) == RECIPIENT_LIMIT
 
 
 def test_a_suppressed_recipient_is_rejected_dropped_or_kept_as_the_sender_wants() -> None:
     transaction = begun()
     refusal = transaction.add(JANE, LISTED)
-    assert refusal is not None
+    assert isinstance(refusal, Refusal)
     assert str(refusal.reply) == "550 5.1.1 Suppressed since 2026-03-01: hard bounce"
     assert not transaction.has_recipient
 
     transaction = begun(OnSuppressed.DROP)
-    assert transaction.add(JANE, LISTED) is None
+    assert transaction.add(JANE, LISTED) is True
     assert transaction.has_recipient
     assert transaction.is_for_nobody
     assert transaction.dropped == (JANE,)
 
     transaction = begun(OnSuppressed.IGNORE)
-    assert transaction.add(JANE, LISTED) is None
+    assert transaction.add(JANE, LISTED) is True
     assert transaction.only_recipient == JANE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,7 +14,7 @@ from relay.mail.entry import QueuedMail, Settled, State
 from relay.mail.envelope import Envelope, Mail, SenderName
 from relay.mail.outcome import Ambiguous, Blame, Deferred, Failed, Relayed
 from relay.mail.reply import Reply
-from relay.ports import Claim
+from relay.ports import Claim, Claims
 from relay.store import Store
 from relay.store.writer import Writer
 from tests.fakes import FrozenClock, RecordingFacts
@@ -39,7 +39,15 @@ class Opened:
 
     @property
     def writer(self) -> Writer:
-        return self.store._writers[0]
+        return self.store.spool._writer
+
+    @property
+    def record_writer(self) -> Writer:
+        return self.store.record._writer
+
+    async def come_round(self) -> None:
+        """Return once the writer has done all that was asked of it before."""
+        await self.writer.run(lambda _: None)
 
     async def accept(
         self,
@@ -56,10 +64,14 @@ class Opened:
     async def claim(
         self, count: int = 1, *, sender: SenderName = BILLING, chunk: int = 50
     ) -> Sequence[Claim]:
-        claims = await self.store.queue.claim(
-            {sender: count}, node="node-1", now=self.clock.now(), lease=LEASE, chunk=chunk
+        return (await self.claims({sender: count}, chunk=chunk)).taken
+
+    async def claims(
+        self, wants: Mapping[SenderName, int], *, chunk: int = 50, room: int = 1_000_000
+    ) -> Claims:
+        return await self.store.queue.claim(
+            wants, node="node-1", now=self.clock.now(), lease=LEASE, chunk=chunk, room=room
         )
-        return claims.taken
 
     async def claim_one(self, *, chunk: int = 50) -> Claim:
         (claim,) = await self.claim(chunk=chunk)
@@ -78,7 +90,9 @@ class Opened:
         return found
 
     async def facts_of(self, key: str) -> list[str]:
-        return [line.fact for line in await self.store.record.trace(key, 100)]
+        """What the ledger says of a mail or recipient, beside that it was accepted."""
+        lines = await self.store.record.trace(key, 100)
+        return [line.fact for line in lines if line.fact != "accepted"]
 
     def deferred(self, wait: timedelta = timedelta(minutes=1)) -> Settled:
         reply = Reply(451, "4.4.5", "SES Throttling: slow down")

@@ -15,8 +15,11 @@ from relay.store.columns import (
     address,
     milliseconds,
     moment,
+    nearest_moment,
     path_column,
     reverse_path,
+    shown_address,
+    span,
     to_the_millisecond,
 )
 
@@ -35,6 +38,29 @@ def test_an_address_comes_back_as_it_was(text: str) -> None:
     place = Address.parse(text)
     assert address(str(place)) == place
     assert reverse_path(path_column(place)) == place
+
+
+@pytest.mark.P5
+@pytest.mark.parametrize(
+    "column",
+    ["", "nobody", "jane@", "jane doe@example.net", "j\ufffdne@example.net", "j@EXAMPLE.net"],
+)
+def test_what_cannot_have_been_an_address_is_refused_but_can_be_shown(column: str) -> None:
+    with pytest.raises(ValueError, match="mailbox"):
+        address(column)
+    shown = shown_address(column)
+    assert f"{shown.local_part}@{shown.domain}".strip("@") == column.strip("@")
+
+
+@pytest.mark.P5
+@pytest.mark.parametrize("column", [-(1 << 62), -1, 1 << 48, 1 << 62])
+def test_a_time_that_is_none_is_shown_as_the_nearest_there_is(column: int) -> None:
+    assert nearest_moment(column).year in {1970, 9999}
+
+
+def test_a_duration_comes_back() -> None:
+    assert span(0) == timedelta(0)
+    assert span(1234) == timedelta(seconds=1, milliseconds=234)
 
 
 def test_the_null_reverse_path_comes_back() -> None:

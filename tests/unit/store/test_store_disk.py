@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from relay.ports import SpoolError
+from relay.ports import SpoolError, UnsafeSpoolError
 from relay.store.disk import Room, file_system_of, refuse_unsafe
 from relay.store.lock import SpoolLock
 from tests.fakes import FrozenClock
@@ -49,7 +50,7 @@ def test_where_there_is_no_mount_table_nothing_is_known(tmp_path: Path) -> None:
 @pytest.mark.P1
 @pytest.mark.parametrize("kind", ["tmpfs", "ramfs", "nfs", "nfs4", "cifs", "9p", "fuse.sshfs"])
 def test_memory_and_network_file_systems_are_refused(kind: str) -> None:
-    with pytest.raises(SpoolError, match=f"is on {kind}.* spool.unsafe: true"):
+    with pytest.raises(UnsafeSpoolError, match=f"is on {kind}.* spool.unsafe: true"):
         refuse_unsafe(Path("/spool"), kind)
 
 
@@ -63,7 +64,7 @@ async def test_a_spool_on_an_unsafe_file_system_is_opened_only_when_told_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("relay.store.store.file_system_of", lambda _: "tmpfs")
-    with pytest.raises(SpoolError, match="lives in memory"):
+    with pytest.raises(UnsafeSpoolError, match="lives in memory"):
         async with opened(tmp_path, unsafe=False):
             pass
     async with opened(tmp_path, unsafe=True):
@@ -83,13 +84,28 @@ def test_room_ends_at_the_floor_and_starts_in_freed_pages(
     monkeypatch.setattr(os, "statvfs", statvfs)
     clock = FrozenClock()
     room = Room(tmp_path, min_free=0.1, clock=clock)
-    assert room.holds(50 * 1024, reusable=0)
-    assert not room.holds(50 * 1024 + 1, reusable=0)
-    assert room.holds(50 * 1024 + 1, reusable=1)
+    assert not room.admits(50 * 1024 + 1, reusable=0, buffered=0)
+    assert not room.admits(50 * 1024, reusable=0, buffered=1)
+    assert room.admits(50 * 1024 + 1, reusable=1, buffered=0)
     assert len(looks) == 1
     clock.advance(timedelta(seconds=1))
-    assert room.holds(1, reusable=0)
+    assert room.admits(50 * 1024, reusable=0, buffered=0)
     assert len(looks) == 2
+
+
+@pytest.mark.P6
+def test_many_clients_at_once_cannot_pass_the_floor_between_two_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = os.statvfs_result((1024, 1024, 1000, 160, 150, 0, 0, 0, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda _: table)
+    clock = FrozenClock()
+    room = Room(tmp_path, min_free=0.1, clock=clock)
+    admitted = [room.admits(10 * 1024, reusable=0, buffered=0) for _ in range(20)]
+    assert admitted == [True] * 5 + [False] * 15
+    # The next look sees what of it has been written.
+    clock.advance(timedelta(seconds=1))
+    assert room.admits(10 * 1024, reusable=0, buffered=0)
 
 
 def test_a_second_daemon_is_told_which_process_has_the_spool(tmp_path: Path) -> None:
@@ -113,6 +129,30 @@ async def test_a_directory_that_cannot_be_made_is_told_of(tmp_path: Path) -> Non
     with pytest.raises(SpoolError, match="cannot be used: "):
         async with opened(tmp_path / "file" / "spool"):
             pass
+
+
+@pytest.mark.parametrize("name", ["lock", "spool.db", "record.db"])
+async def test_what_we_may_not_write_is_told_with_its_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    async with opened(tmp_path):
+        pass
+    access, open_file = os.access, os.open
+
+    def may(path: Path, mode: int) -> bool:
+        return path.name != name and access(path, mode)
+
+    def refuse(path: Path, *rest: int) -> int:
+        if path.name == name:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return open_file(path, *rest)
+
+    monkeypatch.setattr(os, "access", may)
+    monkeypatch.setattr("relay.store.lock.os.open", refuse)
+    with pytest.raises(SpoolError, match="cannot be used: Permission denied") as caught:
+        async with opened(tmp_path):
+            pass
+    assert isinstance(caught.value.__cause__, PermissionError)
 
 
 async def test_a_file_that_is_no_database_is_told_of_and_the_lock_given_back(

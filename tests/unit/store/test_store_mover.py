@@ -31,7 +31,7 @@ def mover_of(spool: Opened) -> Mover:
 
 
 def record_of(spool: Opened) -> Writer:
-    return spool.store._writers[1]
+    return spool.record_writer
 
 
 async def rows(writer: Writer, table: str) -> int:

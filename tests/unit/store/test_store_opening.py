@@ -17,7 +17,7 @@ async def test_an_empty_directory_becomes_a_spool(tmp_path: Path) -> None:
     path = tmp_path / "var" / "spool"
     async with opened(path) as spool:
         assert path.stat().st_mode & 0o777 == 0o700
-        await spool.store.ping()
+        await spool.come_round()
         modes = {path.stat().st_mode & 0o777 for path in path.iterdir() if path.is_file()}
         assert modes == {0o600}
     names = {entry.name for entry in path.iterdir()}
@@ -59,6 +59,31 @@ async def test_what_is_under_way_when_it_closes_is_finished(tmp_path: Path) -> N
     assert len({mail.queue_id for mail in await asyncio.gather(*commits)}) == 20
     async with opened(tmp_path) as spool:
         assert spool.store.recovered.entries == 20
+
+
+@pytest.mark.parametrize("which", ["writer", "record_writer"])
+async def test_whoever_runs_the_daemon_learns_that_a_writer_died(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    async with opened(tmp_path) as spool:
+        died = asyncio.get_running_loop().create_future()
+        spool.store.on_death = died.set_result
+
+        def fail(*_: object) -> None:
+            raise RuntimeError("a bug")
+
+        writer = getattr(spool, which)
+        monkeypatch.setattr(writer, "_pick", fail)
+        with pytest.raises(SpoolError, match="a bug"):
+            await writer.run(lambda _: None)
+        assert str(await died) == "a bug"
+        assert "fault" in spool.facts.names()
+        if which == "writer":
+            assert not spool.store.spool.has_room_for(1)
+            with pytest.raises(SpoolError, match="cannot be written any more"):
+                await spool.accept()
+            with pytest.raises(SpoolError, match="cannot be written any more"):
+                await spool.claim()
 
 
 def test_uvloop_is_as_good_as_asyncio(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -9,11 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from relay.store import claiming, ledger, recovery, schema, settling, view
+from relay.store import claiming, due, ledger, lifetime, recovery, returning, schema, settling, view
 
 SPOOL_STATEMENTS = [
-    claiming._DUE,
+    due._DUE,
+    due._IDS,
+    due._ONE,
+    due._ONE_DUE,
+    due._SHOWN,
     claiming._TAKE,
+    claiming._SET_ASIDE,
+    claiming._POSTPONE,
     claiming._NEXT_DUE,
     settling._LEASED,
     *settling._RETIRE,
@@ -27,9 +34,21 @@ SPOOL_STATEMENTS = [
     recovery._CLAIMED,
     recovery._MARKED,
     recovery._UNMARKED,
+    recovery._CLAIMED_IDS,
+    recovery._ATTEMPTS,
     recovery._IN_FILES,
+    recovery._IN_FILE_IDS,
+    returning._FIND,
+    returning._FILE,
+    returning._ORPHANS,
+    *returning._READMIT,
+    lifetime._COUNT,
     view._PAGE,
     view._ONE,
+    view._BY_NUMBER,
+    view._NAMES,
+    view._LAST_KEY,
+    view._ADDRESSED,
 ]
 RECORD_STATEMENTS = [
     *ledger._BY_MAIL,
@@ -58,8 +77,8 @@ def _databases(
 
 
 def plan(connection: sqlite3.Connection, statement: str) -> list[str]:
-    names = ("key", "node", "limit")
-    values = dict.fromkeys(names) if ":key" in statement else [None] * statement.count("?")
+    names = re.findall(r":([a-z_]+)", statement)
+    values = dict.fromkeys(names) if names else [None] * statement.count("?")
     rows = connection.execute("EXPLAIN QUERY PLAN " + statement, values).fetchall()
     return [row[3] for row in rows]
 
@@ -81,6 +100,6 @@ def test_nothing_of_the_record_is_gone_through_from_end_to_end(
 
 
 def test_what_is_due_is_found_in_order(databases: dict[str, sqlite3.Connection]) -> None:
-    steps = plan(databases["spool"], claiming._DUE)
+    steps = plan(databases["spool"], due._DUE)
     assert steps[0] == "SEARCH entry USING INDEX entry_due (sender=? AND due_at<?)"
     assert not [step for step in steps if "ORDER BY" in step]

@@ -62,7 +62,7 @@ async def test_marked_recipients_are_ambiguous_and_unmarked_ones_due_at_once(
         claim = await spool.claim_one()
         assert claim.recipients == (JANE, JOHN)
         assert claim.attempts == {JANE: 2, JOHN: 2}
-        lines = await spool.store.record.trace(str(JANE), 10)
+        _, *lines = await spool.store.record.trace(str(JANE), 10)
         assert [(line.fact, line.detail) for line in lines] == [
             (
                 "ambiguous",

@@ -69,6 +69,34 @@ def test_commits_are_fsynced_and_space_can_be_given_back(connection: sqlite3.Con
     assert found == {"journal_mode": "wal", "synchronous": 2, "auto_vacuum": 2}
 
 
+def test_the_log_is_written_over_and_cut_off_only_when_far_above_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "_WAL_PAGES", 20)
+    monkeypatch.setattr(schema, "_WAL_LIMIT", 100 * 4096)
+    log = tmp_path / "test.db-wal"
+    with closing(schema.connect(tmp_path / "test.db")) as connection:
+        schema.migrate(connection, [FIRST])
+
+        def lengths(count: int) -> set[int]:
+            found = set()
+            for _ in range(count):
+                connection.execute("UPDATE fruit SET name = hex(randomblob(8000))")
+                found.add(log.stat().st_size)
+            return found
+
+        lengths(20)
+        steady = lengths(50)
+        assert len(steady) == 1
+        with closing(schema.connect_to_read(tmp_path / "test.db")) as reader:
+            # A long look keeps the log from being begun anew.
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM fruit").fetchall()
+            assert max(lengths(50)) > 2 * 100 * 4096
+        lengths(20)
+        assert log.stat().st_size <= 100 * 4096
+
+
 def test_an_old_sqlite_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 31, 1))
     with pytest.raises(SpoolError, match=r"too old; 3\.38\.0 is needed"):

@@ -9,7 +9,16 @@ import pytest
 from relay.mail.entry import State, Turn
 from relay.mail.outcome import Ambiguous, Blame, Deferred, Failed, Outcome, Relayed
 from relay.mail.reply import Reply
-from relay.store.states import RETIRED, TABLE, after, kept_after, summary, turn_of
+from relay.store.states import (
+    ATTEMPTABLE,
+    RETIRED,
+    TABLE,
+    after,
+    kept_after,
+    known,
+    summary,
+    turn_of,
+)
 
 CELLS = list(itertools.product(State, Turn))
 OUTCOMES = {Turn.RELAYED, Turn.DEFERRED, Turn.HELD, Turn.AMBIGUOUS, Turn.FAILED, Turn.RELEASED}
@@ -38,10 +47,20 @@ def test_only_what_is_in_flight_has_an_outcome(turn: Turn) -> None:
 
 
 @pytest.mark.P5
-@pytest.mark.parametrize("turn", sorted(set(Turn) - {Turn.DROP}))
+@pytest.mark.parametrize("turn", sorted(set(Turn) - {Turn.DROP, Turn.RETRY}))
 def test_nothing_but_an_operator_removes_what_is_corrupt(turn: Turn) -> None:
     if State.CORRUPT in TABLE[turn]:
         assert after(State.CORRUPT, turn) is State.CORRUPT
+
+
+def test_mail_is_attemptable_where_it_waits_for_nothing_but_its_time() -> None:
+    assert {State.READY, State.SCHEDULED, State.AMBIGUOUS} == ATTEMPTABLE
+
+
+@pytest.mark.P5
+def test_a_state_nobody_knows_is_none() -> None:
+    assert known("held") is State.HELD
+    assert known("lost") is None
 
 
 @pytest.mark.P3

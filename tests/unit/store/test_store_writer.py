@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import shutil
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from operator import methodcaller
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from relay.ports import SpoolError, SpoolFullError
 from relay.store import writer as writing
-from relay.store.batch import Operation
+from relay.store.batch import Batch, Operation
 from relay.store.writer import BATCH, Writer
 
 Names = list[str]
@@ -47,12 +49,18 @@ class Bench:
     def __init__(self) -> None:
         self.commits: list[int] = []
         self.failures: list[BaseException] = []
+        self.deaths: list[Exception] = []
         self.writer = Writer(
             "test",
             monotonic=lambda: 1.0,
             committed=lambda operations, _: self.commits.append(operations),
             failed=self.failures.append,
+            died=self.deaths.append,
         )
+
+    async def come_round(self) -> None:
+        """Return once the thread has done all that was asked of it before."""
+        await self.writer.run(lambda _: None)
 
     async def busy(self) -> Callable[[], None]:
         """Keep the thread busy until what is returned is called."""
@@ -235,7 +243,7 @@ async def test_a_full_disk_fails_the_batch_and_shows_until_a_commit_succeeds(ben
 
 async def test_a_probe_writes(bench: Bench, tmp_path: Path) -> None:
     bench.writer.probe()
-    await bench.writer.ping()
+    await bench.come_round()
     assert (tmp_path / "test.db-wal").stat().st_size > 0
 
 
@@ -249,23 +257,40 @@ async def test_closing_finishes_what_was_submitted_and_empties_the_log(tmp_path:
     await bench.writer.close()
 
 
-async def test_a_writer_at_rest_empties_its_log(
+async def test_a_writer_at_rest_folds_its_log_and_keeps_it_to_write_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    emptied = threading.Event()
-    truncate = writing._truncate_log
+    folded = threading.Event()
+    fold = writing._fold_log
 
-    def watched(connection: sqlite3.Connection) -> None:
-        truncate(connection)
-        emptied.set()
+    def watched(connection: sqlite3.Connection, how: Literal["PASSIVE", "TRUNCATE"]) -> None:
+        fold(connection, how)
+        folded.set()
 
     monkeypatch.setattr(writing, "IDLE", 0.01)
-    monkeypatch.setattr(writing, "_truncate_log", watched)
+    monkeypatch.setattr(writing, "_fold_log", watched)
     async with at_work(tmp_path) as bench:
         await bench.writer.wait(bench.writer.submit(insert, "apple"))
-        await asyncio.to_thread(emptied.wait)
-        assert (tmp_path / "test.db-wal").stat().st_size == 0
-        assert await bench.writer.run(count) == 1
+        await asyncio.to_thread(folded.wait)
+        length = (tmp_path / "test.db-wal").stat().st_size
+        assert length > 0
+        # What is in the database alone is all there is.
+        shutil.copy(tmp_path / "test.db", tmp_path / "copy.db")
+        with contextlib.closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
+            assert count(copy) == 1
+        await bench.writer.wait(bench.writer.submit(insert, "pear"))
+        assert (tmp_path / "test.db-wal").stat().st_size == length
+
+
+async def test_a_full_disk_gets_the_space_of_the_log_back(bench: Bench, tmp_path: Path) -> None:
+    await bench.writer.wait(bench.writer.submit(insert, "apple"))
+    log = tmp_path / "test.db-wal"
+    assert log.stat().st_size > 0
+    with pytest.raises(SpoolFullError):
+        await bench.writer.run(full)
+    # The thread folds once it has told of the failure: when it comes round, it has.
+    await bench.come_round()
+    assert log.stat().st_size == 0
 
 
 async def test_a_connection_that_fails_is_told_to_whoever_opens(tmp_path: Path) -> None:
@@ -288,13 +313,84 @@ async def test_nobody_waits_for_a_thread_that_died(
             raise RuntimeError("a bug")
 
         monkeypatch.setattr(bench.writer, "_pick", fail)
-        operation = bench.writer.submit(insert, "apple")
+        ended: list[Operation[Any]] = []
+        operation = bench.writer.submit(insert, "apple", ended.append)
         go_on()
-        with pytest.raises(SpoolError, match="a bug"):
+        with pytest.raises(SpoolError, match=r"test\.db cannot be written any more: .*a bug"):
             await bench.writer.wait(operation)
+        assert ended == [operation]
         assert bench.writer.sick
-        with pytest.raises(SpoolError):
-            await bench.writer.ping()
+        assert [str(death) for death in bench.deaths] == ["a bug"]
+        with pytest.raises(SpoolError, match="cannot be written any more"):
+            await bench.come_round()
+        bench.writer.probe()
+
+
+async def test_what_a_thread_was_at_when_it_died_fails_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with at_work(tmp_path) as bench:
+        operation, go_on = await picked(bench)
+        late = bench.writer.submit(insert, "pear")
+
+        def fail(*_: Any) -> None:
+            raise RuntimeError("no clock")
+
+        monkeypatch.setattr(Batch, "run", fail)
+        go_on()
+        with pytest.raises(SpoolError, match="no clock"):
+            await bench.writer.wait(late)
+        assert operation.has_ended
+        assert len(bench.deaths) == 1
+
+
+async def test_who_must_know_the_end_learns_of_a_death_although_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with at_work(tmp_path) as bench:
+        began, go_on = threading.Event(), threading.Event()
+
+        def die(*_: Any) -> None:
+            began.set()
+            go_on.wait()
+            raise RuntimeError("a bug")
+
+        monkeypatch.setattr(Batch, "run", die)
+        task = asyncio.create_task(bench.writer.see_through(bench.writer.submit(insert, "apple")))
+        await asyncio.to_thread(began.wait)
+        task.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        with pytest.raises(SpoolError, match="a bug"):
+            await task
+
+
+@pytest.mark.parametrize(
+    ("code", "sick"),
+    [
+        (sqlite3.SQLITE_IOERR_WRITE, True),
+        (sqlite3.SQLITE_IOERR_FSYNC, True),
+        (sqlite3.SQLITE_IOERR_READ, False),
+        (sqlite3.SQLITE_CORRUPT, False),
+    ],
+)
+async def test_what_cannot_be_read_keeps_nothing_from_being_committed(
+    bench: Bench, code: int, *, sick: bool
+) -> None:
+    def fail(_: sqlite3.Connection) -> None:
+        error = sqlite3.OperationalError("trouble")
+        error.sqlite_errorcode = code
+        raise error
+
+    operations: list[Operation[Any]] = [bench.writer.submit(insert, "apple")]
+    operations.append(bench.writer.begin(fail))
+    ended = await ends_of(bench, operations)
+    assert isinstance(ended[0], SpoolError) is sick
+    assert isinstance(ended[1], SpoolError)
+    assert bench.writer.sick is sick
+    with pytest.raises(SpoolError):
+        await bench.writer.run(fail)
+    assert bench.writer.sick is sick
 
 
 async def test_free_pages_are_counted(tmp_path: Path) -> None:
@@ -302,6 +398,6 @@ async def test_free_pages_are_counted(tmp_path: Path) -> None:
         for statement in ("INSERT INTO fruit VALUES (zeroblob(100000))", "DELETE FROM fruit"):
             await bench.writer.run(methodcaller("execute", statement))
         bench.writer._measured_at = float("-inf")
-        await bench.writer.ping()
-        await bench.writer.ping()
+        await bench.come_round()
+        await bench.come_round()
         assert bench.writer.free_octets >= 100_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 import json
 import socket
@@ -18,7 +19,8 @@ from aiohttp import web
 from relay.mail.entry import LedgerLine, QueuedMail, QueuedRecipient, State
 from relay.mail.envelope import QueueId, SenderName
 from relay.mail.feedback import Suppression
-from relay.web.admin import Desk, admin
+from relay.ports import SpoolFullError
+from relay.web.admin import Desk, Reloaded, admin
 from relay.web.monitoring import monitoring
 from relay.web.site import Site
 from relay.web.webhook import webhook
@@ -41,6 +43,9 @@ class OneEntry:
     async def list_entries(self, after: str, limit: int) -> Sequence[QueuedMail]:
         assert limit <= 1000
         return [self.entry] if after < QUEUE_ID else []
+
+    async def addressed_to(self, recipient: str, limit: int) -> Sequence[QueuedMail]:
+        return [self.entry] if recipient == "jane@example.net" else []
 
     async def show(self, queue_id: QueueId) -> QueuedMail | None:
         return self.entry if queue_id == QUEUE_ID else None
@@ -97,8 +102,8 @@ class House:
         )
         self.session: aiohttp.ClientSession
 
-    async def reload(self) -> tuple[str, ...]:
-        return self.complaints
+    async def reload(self) -> Reloaded:
+        return Reloaded(self.complaints, ("a warning",))
 
     async def status(self) -> Mapping[str, Any]:
         return {"version": "x"}
@@ -113,7 +118,7 @@ class House:
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     house = House()
-    site = Site(admin(house.desk))
+    site = Site(admin(house.desk), house.facts)
     path = tmp_path / "run" / "admin.sock"
     await site.listen_unix(path)
     async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session:
@@ -124,7 +129,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 
 
 async def test_the_admin_socket_is_for_owner_and_group_only(tmp_path: Path) -> None:
-    site = Site(web.Application())
+    site = Site(web.Application(), RecordingFacts())
     path = tmp_path / "admin.sock"
     await site.listen_unix(path)
     try:
@@ -137,7 +142,10 @@ async def test_a_dead_daemons_socket_is_replaced_and_a_live_ones_is_not(tmp_path
     path = tmp_path / "admin.sock"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
-    first, second = Site(web.Application()), Site(web.Application())
+    first, second = (
+        Site(web.Application(), RecordingFacts()),
+        Site(web.Application(), RecordingFacts()),
+    )
     await first.listen_unix(path)
     try:
         with pytest.raises(FileExistsError, match="another daemon"):
@@ -197,17 +205,22 @@ async def test_suppressing_names_who_did_it(house: House) -> None:
 
 async def test_a_trace_joins_queue_and_ledger(house: House) -> None:
     _, told = await house.ask("GET", f"/trace/{QUEUE_ID}")
-    assert told["entry"]["state"] == "scheduled"
+    assert [entry["state"] for entry in told["entries"]] == ["scheduled"]
     assert [line["fact"] for line in told["lines"]] == ["relayed"]
+    assert (await house.ask("GET", f"/trace/{QUEUE_ID.lower()}"))[1] == told
     _, told = await house.ask("GET", "/trace/m")
-    assert told["entry"] is None
+    assert told["entries"] == []
     assert told["lines"]
+    _, told = await house.ask("GET", "/trace/jane@example.net")
+    assert [entry["queue_id"] for entry in told["entries"]] == [QUEUE_ID]
 
 
 async def test_a_refused_reload_brings_its_complaints(house: House) -> None:
-    assert await house.ask("POST", "/reload") == (200, {"complaints": []})
+    assert (await house.ask("POST", "/reload"))[0] == 200
     house.complaints = ("relay.yaml:1:1: wrong",)
-    assert await house.ask("POST", "/reload") == (422, {"complaints": ["relay.yaml:1:1: wrong"]})
+    status, said = await house.ask("POST", "/reload")
+    assert status == 422
+    assert said == {"complaints": ["relay.yaml:1:1: wrong"], "warnings": ["a warning"]}
 
 
 async def test_ready_only_when_every_check_passes() -> None:
@@ -216,7 +229,9 @@ async def test_ready_only_when_every_check_passes() -> None:
     async def exposition() -> bytes:
         return b"x 1\n"
 
-    site = Site(monitoring(exposition, "text/plain; version=0.0.4", lambda: checks))
+    site = Site(
+        monitoring(exposition, "text/plain; version=0.0.4", lambda: checks), RecordingFacts()
+    )
     port = await site.listen("127.0.0.1", 0)
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
         async with session.get("/readyz") as answer:
@@ -231,6 +246,43 @@ async def test_ready_only_when_every_check_passes() -> None:
     await site.close()
 
 
+async def test_a_fault_of_ours_is_told_and_answered_in_our_words() -> None:
+    async def fails(_request: web.Request) -> web.Response:
+        raise ZeroDivisionError("secret")
+
+    async def is_full(_request: web.Request) -> web.Response:
+        raise SpoolFullError("spool.db: the disk is full")
+
+    facts, app = RecordingFacts(), web.Application()
+    app.router.add_get("/fails", fails)
+    app.router.add_get("/full", is_full)
+    site = Site(app, facts)
+    port = await site.listen("127.0.0.1", 0)
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
+        async with session.get("/fails") as answer:
+            assert (answer.status, await answer.text()) == (500, "internal error; see the log")
+        async with session.get("/full") as answer:
+            assert (answer.status, await answer.text()) == (503, "spool.db: the disk is full")
+    await site.close()
+    assert facts.names() == ["fault"]
+
+
+async def test_a_post_that_trickles_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.web.webhook.READ_WITHIN", 0.0)
+
+    async def take_in(_body: bytes) -> int:
+        raise AssertionError("there is no body yet")
+
+    site = Site(webhook(take_in, 100), RecordingFacts())
+    port = await site.listen("127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST /sns HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\nhalf of it")
+    assert b" 408 " in await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+    await site.close()
+
+
 async def test_the_webhook_takes_posts_on_one_path_up_to_its_limit() -> None:
     bodies: list[int] = []
 
@@ -238,7 +290,7 @@ async def test_the_webhook_takes_posts_on_one_path_up_to_its_limit() -> None:
         bodies.append(len(body))
         return 413 if len(body) > 100 else 200
 
-    site = Site(webhook(take_in, 100))
+    site = Site(webhook(take_in, 100), RecordingFacts())
     port = await site.listen("127.0.0.1", 0)
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
         for path, body, status in (

@@ -1,0 +1,18 @@
+"""How the conversation on a connection is ended from wherever it stands."""
+
+from __future__ import annotations
+
+from relay.mail.reply import Reply
+
+
+class HangUpError(Exception):
+    """The connection is to be closed, and this is the last thing to be said on it.
+
+    With `linger` the client is in the middle of sending: closing at once would make its system
+    throw our reply away (RFC 1122 section 4.2.2.13), so we go on reading for a while.
+    """
+
+    def __init__(self, reply: Reply, *, linger: bool = False) -> None:
+        super().__init__(str(reply))
+        self.reply = reply
+        self.linger = linger

@@ -1,0 +1,92 @@
+"""How the daemon is doing: readiness, the status an operator reads, the gauges of a scrape.
+
+Looks, and changes nothing. Part of the composition root: it sees the concrete adapters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from relay import __version__
+from relay.delivery.gate import Gate
+from relay.mail.envelope import AccountName
+from relay.observe.metrics import Metrics
+from relay.observe.sink import LogWriter
+from relay.ports import SpoolError
+from relay.ses.account import SesAccount
+from relay.smtp.listener import FrontDoor
+from relay.store import Store
+
+
+class Vitals:
+    """Reads the parts of a running daemon. `front_door` is set once the listeners are open."""
+
+    def __init__(
+        self,
+        store: Store,
+        accounts: Sequence[SesAccount],
+        gates: Mapping[AccountName, Gate],
+        metrics: Metrics,
+        log: LogWriter,
+    ) -> None:
+        self._store = store
+        self._accounts = accounts
+        self._gates = gates
+        self._metrics = metrics
+        self._log = log
+        self._told_dropped = 0
+        self.front_door: FrontDoor | None = None
+        self.is_draining = False
+        self.generation = 1
+
+    def checks(self) -> Mapping[str, bool]:
+        """Return the readiness checks; SES has no say in them."""
+        return {
+            "spool": self._store.spool.has_room_for(0),
+            "listeners": self.front_door is not None,
+            "draining": not self.is_draining,
+        }
+
+    async def status(self) -> Mapping[str, Any]:
+        """Return what `relay status` shows."""
+        counts = await self._store.queue.counts()
+        listeners = [] if self.front_door is None else self.front_door.listeners
+        return {
+            "version": __version__,
+            "generation": self.generation,
+            "readiness": {name: "ok" if ok else "failed" for name, ok in self.checks().items()},
+            "listeners": {
+                one.settings.name: f"{one.settings.host}:{one.port}, {len(one.sessions)} sessions"
+                for one in listeners
+            },
+            "queue": {state.value: count for state, count in counts.items()},
+            "accounts": {account.name: self._account_words(account) for account in self._accounts},
+        }
+
+    def _account_words(self, account: SesAccount) -> str:
+        gate, quota = self._gates[account.name], account.quota
+        rate = "rate unknown" if quota is None else f"{quota.rate:g}/s"
+        condition = (
+            f"no credentials: {account.complaint}" if account.complaint else gate.condition()
+        )
+        return f"{rate}, {gate.busy.total()} calls under way, {condition}"
+
+    async def exposition(self) -> bytes:
+        """Return the metrics, the gauges among them as of now."""
+        metrics = self._metrics
+        for name, passes in self.checks().items():
+            metrics.readiness[name].set(passes)
+        dropped = self._log.dropped
+        metrics.log_dropped.inc(dropped - self._told_dropped)
+        self._told_dropped = dropped
+        try:
+            for state, count in (await self._store.queue.counts()).items():
+                metrics.queue[state.value].set(count)
+        except SpoolError:
+            # A spool that cannot be read must not take all other numbers with it.
+            metrics.readiness["spool"].set(False)
+        for reason, count in self._store.suppressions.counts().items():
+            metrics.suppressed[reason.value].set(count)
+        return await asyncio.to_thread(metrics.exposition)
