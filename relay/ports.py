@@ -39,6 +39,9 @@ Content: TypeAlias = bytes | ContentFile
 class SpoolError(Exception):
     """The spool could not do what it was asked; nothing of it was done."""
 
+    is_lasting = False
+    """Whether asking again is of no use: what it needs is damaged, or the spool is closed."""
+
 
 class UnsafeSpoolError(SpoolError):
     """The spool lies where accepted mail can be lost, and nobody said that this may be."""
@@ -81,9 +84,6 @@ class Rules(Protocol):
         ...
 
 
-# --- accepting ------------------------------------------------------------------------------------
-
-
 class Draft(Protocol):
     """Content on its way into the spool. Small content stays in memory, large goes to a file.
 
@@ -123,9 +123,6 @@ class Spool(Protocol):
         disagree. Discarding the draft meanwhile does the same, and raises WithdrawnError here.
         """
         ...
-
-
-# --- delivering -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

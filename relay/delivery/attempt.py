@@ -53,6 +53,10 @@ _SUPPRESSED: Final = Settled(
 )
 
 
+class _UnrecordedError(Exception):
+    """SES was asked, and what it answered can be recorded neither now nor later."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
     """What every attempt needs; one for the whole daemon."""
@@ -94,6 +98,8 @@ class Attempt:
         self._ruleset = ruleset
         self._sender = sender
         self._is_paid = True
+        self.is_unrecorded = False
+        """Whether an answer of SES could not be recorded, and never will be."""
         # Ours (queue id, node, sender) name the mail in SES's events; the sender's own follow.
         self._tags = (
             ("relay-id", claim.mail.queue_id),
@@ -115,6 +121,13 @@ class Attempt:
                 desk,
                 lambda now: desk.queue.damaged(claim, complaint, now=now),
             )
+            desk.facts.damaged(claim.mail, complaint)
+        except _UnrecordedError as error:
+            # To begin more of this would be to send mail again and again.
+            complaint = str(error)
+            desk.facts.fault("attempt", error)
+            self.is_unrecorded = True
+            await _durably(desk, lambda now: desk.queue.damaged(claim, complaint, now=now))
             desk.facts.damaged(claim.mail, complaint)
         except Exception as error:  # noqa: BLE001 - a bug of ours must not lose or fail mail (P5)
             desk.facts.fault("attempt", error)
@@ -198,7 +211,10 @@ class Attempt:
 
     async def _record(self, settled: Mapping[Address, Settled], mark: Sequence[Address]) -> None:
         desk, claim = self._desk, self._claim
-        await _durably(desk, lambda now: desk.queue.settle(claim, settled, now=now, mark=mark))
+        try:
+            await _durably(desk, lambda now: desk.queue.settle(claim, settled, now=now, mark=mark))
+        except SpoolError as error:
+            raise _UnrecordedError(f"what SES answered cannot be recorded: {error}") from error
         now = desk.clock.now()
         for address, one in settled.items():
             desk.facts.settled(self._gate.account.name, claim.mail, address, one, now)
@@ -222,11 +238,16 @@ class Attempt:
 
 
 async def _durably(desk: Desk, operation: Callable[[datetime], Awaitable[object]]) -> None:
-    """Record what happened, however long the spool takes: SES cannot be asked again."""
+    """Record what happened, however long the spool takes: SES cannot be asked again.
+
+    Raises SpoolError when it never will be.
+    """
     while True:
         try:
             await operation(desk.clock.now())
-        except SpoolError:
+        except SpoolError as error:
+            if error.is_lasting:
+                raise
             # The spool told of it already, and the scheduler starts nothing meanwhile.
             await asyncio.sleep(RECORD_AGAIN)
         else:

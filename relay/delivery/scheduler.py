@@ -26,6 +26,11 @@ LEASE: Final = timedelta(minutes=10)
 
 # While the spool is sick: how soon it is asked again, in seconds.
 SPOOL_AGAIN: Final = 1.0
+# How long a sender rests whose outcomes cannot be recorded, in seconds: what goes out meanwhile may
+# go out again.
+UNRECORDED_REST: Final = 300.0
+# What a drain waits for at most: longer than a call may take, shorter than supervisors wait.
+DRAIN_LIMIT: Final = 100.0
 _FAR: Final = 3600.0
 
 
@@ -55,6 +60,8 @@ class Scheduler:
         self._paces: dict[SenderName, TokenBucket] = {}
         self._paced_by = 0
         self._attempts: set[asyncio.Task[None]] = set()
+        # Senders whose outcomes could not be recorded, and when they are tried again.
+        self._resting_until: dict[SenderName, float] = {}
         self._resting = asyncio.Event()
         self._resting.set()
 
@@ -95,8 +102,12 @@ class Scheduler:
         self._wake.set()
         # A claim under way may still bring entries; they are given back unattempted.
         await self._resting.wait()
-        while self._attempts:
-            await asyncio.wait(self._attempts)
+        if self._attempts:
+            await asyncio.wait(self._attempts, timeout=DRAIN_LIMIT)
+        for attempt in self._attempts:
+            # Its outcome cannot be recorded; the mark on it says so to the next start.
+            self._desk.facts.fault("drain", TimeoutError("an attempt could not be settled in time"))
+            attempt.cancel()
 
     async def _known_senders(self) -> set[SenderName]:
         while not self._draining:
@@ -119,9 +130,13 @@ class Scheduler:
         wait = _FAR
         orphans: dict[SenderName, int] = {}
         by_account: dict[AccountName, dict[SenderName, Priority]] = {}
+        now = self._desk.clock.monotonic()
         for name in self._awake:
             sender = ruleset.senders.get(name)
-            if sender is None:
+            rest = self._resting_until.get(name, now) - now
+            if rest > 0:
+                wait = min(wait, rest)
+            elif sender is None:
                 orphans[name] = CHUNK
             else:
                 by_account.setdefault(sender.route.account, {})[name] = sender.priority
@@ -212,13 +227,20 @@ class Scheduler:
             # Lane and tokens are taken before the task runs, or the next deal would see them free.
             lane = gate.enter(name, sender.priority)
             gate.spend(claim.marked)
-            task = asyncio.create_task(Attempt(self._desk, gate, claim, ruleset, sender).run())
+            attempt = Attempt(self._desk, gate, claim, ruleset, sender)
+            task = asyncio.create_task(attempt.run())
             task.add_done_callback(lambda _: gate.leave(lane))
-            task.add_done_callback(lambda done: self._ended(done, name))
+            task.add_done_callback(
+                lambda done: self._ended(done, name, must_rest=attempt.is_unrecorded)
+            )
         self._attempts.add(task)
 
-    def _ended(self, task: asyncio.Task[None], name: SenderName) -> None:
+    def _ended(
+        self, task: asyncio.Task[None], name: SenderName, *, must_rest: bool = False
+    ) -> None:
         self._attempts.discard(task)
+        if must_rest:
+            self._resting_until[name] = self._desk.clock.monotonic() + UNRECORDED_REST
         # What it deferred has a new due time, and its lane is free.
         self.notice(name)
         if not task.cancelled() and (error := task.exception()) is not None:

@@ -14,7 +14,7 @@ from typing import Final
 
 from relay.facts import Facts
 from relay.feedback.certificate import SnsGateway, UnavailableError
-from relay.feedback.event import read_event
+from relay.feedback.event import VALIDATION_TEXT, read_event
 from relay.feedback.sns import (
     NOTIFICATION,
     SUBSCRIPTION,
@@ -116,8 +116,10 @@ class Intake:
             )
         except SpoolError as error:
             return self._refuse(503, "store", str(error))
+        if event is None and message.message.strip() == VALIDATION_TEXT:
+            self._facts.service("topic_validated", topic=message.topic)
+            return 200
         if event is None:
-            # Such as the plain text SES publishes first; kept raw, answered 200.
             self._facts.feedback_not_understood(message.topic, message.message_id)
             return 200
         if event.kind is FeedbackKind.SEND:

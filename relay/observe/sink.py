@@ -13,6 +13,8 @@ from typing import Final, Protocol
 
 CAPACITY: Final = 20_000
 """Lines that may wait: some seconds of heavy traffic. More are dropped, and counted."""
+OCTETS: Final = 32 * 1024 * 1024
+"""What they may weigh: a line that names a thousand recipients has a quarter of a megabyte."""
 
 # What a stop waits for a reader that is slow; a reader that is stuck must not hold it up.
 CLOSE_WAIT: Final = 2.0  # seconds
@@ -49,6 +51,9 @@ class LogWriter:
         self._lines: deque[bytes] = deque()
         self._arrived = threading.Event()
         self._closed = False
+        # Octets, each counted by one thread only.
+        self._taken = 0
+        self._written = 0
         self.dropped = 0
         """Lines that were never written: there were too many, or the file failed."""
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
@@ -56,9 +61,10 @@ class LogWriter:
 
     def write(self, line: bytes) -> None:
         """Take a line. Never blocks, never raises."""
-        if len(self._lines) >= self._capacity:
+        if len(self._lines) >= self._capacity or self._taken - self._written > OCTETS:
             self.dropped += 1
             return
+        self._taken += len(line)
         self._lines.append(line)
         if not self._arrived.is_set():
             self._arrived.set()
@@ -89,6 +95,7 @@ class LogWriter:
         except (OSError, ValueError):
             # A full disk, a reader that has gone, a closed file: mail goes on without a log.
             self.dropped += count
+        self._written += len(octets)
         for _ in range(count):
             with contextlib.suppress(IndexError):
                 self._lines.popleft()

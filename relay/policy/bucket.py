@@ -26,8 +26,11 @@ class TokenBucket:
         self._at = now
 
     def _accrue(self, now: float) -> None:
+        if self.rate == inf:
+            # No time has to pass, and none times infinity is no number.
+            self._tokens = self.burst
         # A clock that steps back must not take tokens away.
-        if now > self._at:
+        elif now > self._at:
             self._tokens = min(self.burst, self._tokens + (now - self._at) * self.rate)
         self._at = now
 

@@ -105,9 +105,16 @@ class EntryQueue(View):
         stuck: set[SenderName] = set()
         try:
             for sender, wanted in claiming.wants.items():
-                ids = await self._reader.ask(
-                    partial(due_ids, sender=sender, now=milliseconds(claiming.now))
-                )
+                try:
+                    ids = await self._reader.ask(
+                        partial(due_ids, sender=sender, now=milliseconds(claiming.now))
+                    )
+                except SpoolError as error:
+                    # What names the mail that is due is damaged: a matter of this sender alone.
+                    if not comes_of_damage(error):
+                        raise
+                    stuck.add(sender)
+                    continue
                 full = len(taken) + wanted
                 for entry in ids:
                     marked = sum(lease.marked for lease in taken)
@@ -121,14 +128,14 @@ class EntryQueue(View):
                             raise
                         if not await self._set_aside(entry, str(error), claiming.now):
                             stuck.add(sender)
-            nothing = replace(claiming, wants=dict.fromkeys(claiming.wants, 0))
+            readable = [sender for sender in claiming.wants if sender not in stuck]
+            nothing = replace(claiming, wants=dict.fromkeys(readable, 0))
             next_due = dict((await self._claim(nothing)).claims.next_due)
         except BaseException:
             self._give_back(taken, claiming.now)
             raise
-        for sender in stuck & next_due.keys():
-            # Else it would be asked for at once, again and again.
-            next_due[sender] = max(next_due[sender], claiming.now + AGAIN)
+        # Else they would be asked for at once, again and again.
+        next_due |= dict.fromkeys(stuck, claiming.now + AGAIN)
         return Claims(taken, next_due)
 
     async def _set_aside(self, entry: int, complaint: str, now: datetime) -> bool:

@@ -76,6 +76,7 @@ def as_spool_error(database: str, error: sqlite3.Error) -> SpoolError:
     full = _primary_code(error) == sqlite3.SQLITE_FULL
     ours = (SpoolFullError if full else SpoolError)(f"{database}: {error}")
     ours.__cause__ = error
+    ours.is_lasting = is_damage(error)
     return ours
 
 

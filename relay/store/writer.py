@@ -98,7 +98,7 @@ class Writer:
     ) -> Operation[T]:
         """Queue an item. Items of the same `work` in a batch are run by one call of it."""
         if self._closed:
-            raise SpoolError(f"{self._name}.db {self._why_closed}")
+            raise self._closed_error()
         operation = Operation(work, item, self._loop.create_future(), then)
         if not self._arriving:
             self._loop.call_soon(self._hand_over)
@@ -186,10 +186,15 @@ class Writer:
         left, self._picked, self._stock = self._picked + self._stock, [], []
         for operation in left:
             if operation.stage is not Stage.WITHDRAWN and not operation.has_ended:
-                operation.error = SpoolError(f"{self._name}.db {self._why_closed}")
+                operation.error = self._closed_error()
                 operation.error.__cause__ = error
                 operation.end()
         self._on_death(error)
+
+    def _closed_error(self) -> SpoolError:
+        error = SpoolError(f"{self._name}.db {self._why_closed}")
+        error.is_lasting = True
+        return error
 
     # --- in the thread ---
 

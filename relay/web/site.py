@@ -17,8 +17,18 @@ from relay.facts import Facts
 from relay.ports import SpoolError
 
 KEEPALIVE: Final = 15.0  # seconds
+# Connections a TCP listener holds; more are closed at once. Every one takes a descriptor that mail
+# may need, and neither SNS nor a scraper has as many.
+CONNECTIONS: Final = 200
 # How long requests under way may take once we close.
 CLOSE_WAIT: Final = 5.0
+
+
+class _Overflow(asyncio.Protocol):
+    """A connection there is no room for."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
 
 
 class Site:
@@ -31,15 +41,22 @@ class Site:
         self._runner = web.AppRunner(
             app, access_log=None, keepalive_timeout=KEEPALIVE, shutdown_timeout=CLOSE_WAIT
         )
+        self._listening: asyncio.Server | None = None
         self._path: Path | None = None
 
     async def listen(self, host: str, port: int) -> int:
         """Serve on a TCP port; return it (port 0 takes a free one). Raises OSError."""
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port, reuse_address=True)
-        await site.start()
-        address: tuple[str, int] = self._runner.addresses[0][:2]
+        loop = asyncio.get_running_loop()
+        self._listening = await loop.create_server(self._meet, host, port, reuse_address=True)
+        address: tuple[str, int] = self._listening.sockets[0].getsockname()[:2]
         return address[1]
+
+    def _meet(self) -> asyncio.BaseProtocol:
+        server = self._runner.server
+        if server is None or len(server.connections) >= CONNECTIONS:
+            return _Overflow()
+        return server()
 
     async def listen_unix(self, path: Path) -> None:
         """Serve on a unix socket that owner and group may use. Raises OSError.
@@ -58,6 +75,8 @@ class Site:
 
     async def close(self) -> None:
         """Finish requests under way and stop serving."""
+        if self._listening is not None:
+            self._listening.close()
         await self._runner.cleanup()
         if self._path is not None:
             self._path.unlink(missing_ok=True)

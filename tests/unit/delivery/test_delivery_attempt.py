@@ -62,6 +62,8 @@ class RecordingQueue:
         self.given_back: list[str] = []
         self.released_until: datetime | None = None
         self.sick_for = 0
+        self.damage = 0
+        """How many operations fail for good."""
         self.lost = False
         self.calls_seen_at_settle: list[int] = []
         self.carrier: ScriptedCarrier | None = None
@@ -77,6 +79,7 @@ class RecordingQueue:
         if self.sick_for:
             self.sick_for -= 1
             raise SpoolError("disk")
+        self._stumble()
         if self.lost:
             raise LeaseLostError
         assert not set(settled) & set(self.settled), "a recipient was settled twice"
@@ -87,6 +90,13 @@ class RecordingQueue:
             self.calls_seen_at_settle.append(len(self.carrier.calls))
         return None
 
+    def _stumble(self) -> None:
+        if self.damage:
+            self.damage -= 1
+            error = SpoolError("database disk image is malformed")
+            error.is_lasting = True
+            raise error
+
     async def release(self, claim: Claim, *, now: datetime, due_at: datetime) -> None:
         self.given_back.append("released")
         self.released_until = due_at
@@ -95,6 +105,7 @@ class RecordingQueue:
         self.given_back.append(f"held: {reason}")
 
     async def damaged(self, claim: Claim, complaint: str, *, now: datetime) -> None:
+        self._stumble()
         self.given_back.append(f"damaged: {complaint}")
 
 
@@ -306,6 +317,28 @@ async def test_an_outcome_is_recorded_however_long_the_spool_is_sick(
     await bench.attempt.run()
     assert len(bench.carrier.calls) == 1, "SES was asked again for what it took"
     assert bench.outcomes() == {"Relayed": ["user0"]}
+
+
+@pytest.mark.P3
+@pytest.mark.P5
+async def test_an_outcome_that_can_never_be_recorded_sets_the_mail_aside() -> None:
+    bench = Bench(lambda _: OK, addresses(60))
+    bench.queue.damage = 1
+    await bench.attempt.run()
+    assert len(bench.carrier.calls) == 1, "more was sent although nothing could be recorded"
+    (said,) = bench.queue.given_back
+    assert said.startswith("damaged: what SES answered cannot be recorded: database disk image")
+    assert bench.attempt.is_unrecorded
+
+
+@pytest.mark.P5
+async def test_an_attempt_ends_even_if_not_so_much_can_be_recorded() -> None:
+    bench = Bench(lambda _: OK, addresses(1))
+    bench.queue.damage = 2
+    with pytest.raises(SpoolError, match="malformed"):
+        await bench.attempt.run()
+    assert bench.attempt.is_unrecorded
+    assert "fault" in bench.facts.names()
 
 
 @pytest.mark.P5

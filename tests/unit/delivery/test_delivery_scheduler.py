@@ -6,18 +6,20 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from math import inf
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from relay.delivery.attempt import Desk
 from relay.delivery.gate import LANES, Gate
-from relay.delivery.scheduler import Scheduler
+from relay.delivery.scheduler import UNRECORDED_REST, Scheduler
 from relay.mail.entry import State
 from relay.mail.envelope import AccountName, Envelope, QueueId, SenderName
 from relay.policy.sender import OverLimit, Priority, Rate, Sender
 from relay.policy.verdict import Accepted, Answer, Broken, Stage
-from relay.ports import Consignment, SendQuota
+from relay.ports import Claim, Consignment, SendQuota, SpoolError
 from relay.store import Store
 from tests.builders import a_ruleset, a_sender, an_address
 from tests.fakes import FakeSuppressions, FrozenClock, RecordingFacts, StaticRules
@@ -173,6 +175,50 @@ async def test_no_more_is_claimed_than_the_account_may_send(house: House) -> Non
     house.carrier.let_through()
     assert await house.drained() == {State.READY: 15}
     assert len(house.carrier.calls) == 5
+
+
+@pytest.mark.P5
+@pytest.mark.P6
+async def test_a_sender_whose_outcomes_cannot_be_recorded_rests_alone(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.configure(a_sender("bad"), a_sender("good"))
+    settle = house.store.queue.settle
+
+    async def malformed(claim: Claim, *args: Any, **keys: Any) -> State | None:
+        if claim.mail.sender == "good":
+            return await settle(claim, *args, **keys)
+        error = SpoolError("malformed")
+        error.is_lasting = True
+        raise error
+
+    monkeypatch.setattr(house.store.queue, "settle", malformed)
+    house.carrier.let_through()
+    await house.accept("bad")
+    house.start()
+    await house.carrier.called(1)
+    while "damaged" not in house.facts.names():  # noqa: ASYNC110 - facts tell nobody
+        await asyncio.sleep(0)
+    await house.accept("bad", 5)
+    await house.accept("good", 5)
+    assert await house.carrier.called(6) == ["bad"] + ["good"] * 5
+    monkeypatch.undo()
+    house.clock.advance(timedelta(seconds=UNRECORDED_REST))
+    house.scheduler.notice(SenderName("bad"))
+    await house.carrier.called(11)
+    assert await house.drained() == {State.CORRUPT: 1}
+
+
+async def test_without_a_bound_on_the_rate_all_that_is_due_goes(house: House) -> None:
+    account = OneAccount(house.carrier, quota=None)
+    house.gate = Gate(account, facts=house.facts, clock=house.clock)
+    house.scheduler._gates = {AccountName("main"): house.gate}
+    await house.accept("app", 20)
+    account.quota = SendQuota(inf, inf, 0)
+    house.start()
+    house.carrier.let_through()
+    await house.carrier.called(20)
+    assert await house.drained() == {}
 
 
 async def test_a_paced_sender_is_sent_no_faster_than_its_rate(house: House) -> None:

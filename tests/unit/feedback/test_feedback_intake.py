@@ -215,9 +215,14 @@ async def test_sns_comes_again_when_the_certificate_or_the_store_fails(bench: Be
 
 @pytest.mark.P5
 async def test_signed_but_not_understood_is_kept_raw_and_accepted(bench: Bench) -> None:
-    assert await bench.post(sns.notification(VALIDATION_TEXT)) == 200
+    assert await bench.post(sns.notification("{}")) == 200
     assert list(bench.record.events.values()) == [None]
     assert bench.facts.names() == ["feedback_not_understood"]
+
+
+async def test_the_greeting_of_an_event_destination_is_no_alarm(bench: Bench) -> None:
+    assert await bench.post(sns.notification(VALIDATION_TEXT)) == 200
+    assert bench.facts.names() == ["service"]
 
 
 @pytest.mark.P5

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from relay.observe.sink import LogWriter
+from relay.observe.sink import OCTETS, LogWriter
 
 
 class Stream:
@@ -42,6 +42,22 @@ def test_lines_are_written_in_order_and_all_of_them_at_the_end() -> None:
     writer.close()
     assert stream.octets == b"".join(lines(5000))
     assert writer.dropped == 0
+
+
+@pytest.mark.P6
+def test_long_lines_are_bounded_by_what_they_weigh() -> None:
+    stream = Stream()
+    stream.flows.clear()
+    writer = LogWriter(stream)
+    line = b"x" * 250_000
+    for _ in range(1000):
+        writer.write(line)
+    assert writer.dropped > 1000 - 2 * OCTETS // len(line)
+    stream.flows.set()
+    writer.close()
+    # What was written no longer counts.
+    assert len(stream.octets) == (1000 - writer.dropped) * len(line)
+    assert writer._taken == writer._written
 
 
 @pytest.mark.P6

@@ -43,6 +43,15 @@ def test_a_bucket_without_bound_is_always_full_and_one_without_rate_never_fills(
     assert bucket.wait(1e9) == inf
 
 
+def test_a_bucket_that_loses_its_bound_has_whole_tokens_at_once() -> None:
+    bucket = TokenBucket(rate=14.0, burst=1.0, now=0.0)
+    bucket.take(5, 0.0)
+    bucket.change(inf, inf, 0.0)
+    assert bucket.whole(0.0) > 10**5
+    bucket.change(1.0, 1.0, 0.0)
+    assert bucket.whole(0.0) == 1
+
+
 def test_a_change_of_rate_keeps_what_is_owed() -> None:
     bucket = TokenBucket(rate=1.0, burst=1.0, now=0.0)
     bucket.take(11, 0.0)

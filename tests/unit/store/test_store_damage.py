@@ -227,6 +227,30 @@ async def test_rows_that_cannot_even_be_set_aside_keep_no_other_from_being_claim
 
 
 @pytest.mark.P5
+@pytest.mark.P6
+async def test_a_damaged_index_does_not_stop_the_senders_beside_it(tmp_path: Path) -> None:
+    async with opened(tmp_path) as spool:
+        for sender in ("aaaaaaaa", "zzzzzzzz"):
+            for _ in range(300):
+                await spool.accept(sender=SenderName(sender))
+    database = tmp_path / "spool.db"
+    content = bytearray(database.read_bytes())
+    for at in range(0, len(content), 4096):
+        page = content[at : at + 4096]
+        # A leaf of an index (sqlite.org/fileformat2.html 1.6) that names this sender alone.
+        if page[0] == 0x0A and page.count(b"zzzzzzzz") > 20 and b"aaaaaaaa" not in page:
+            content[at] = 0xFF
+    database.write_bytes(content)
+    async with opened(tmp_path) as spool:
+        wants = {SenderName("zzzzzzzz"): 300, SenderName("aaaaaaaa"): 300}
+        claims = await spool.claims(wants)
+        # Those whose own entries of the index lie beside the damage wait as well.
+        assert sum(claim.mail.sender == "aaaaaaaa" for claim in claims.taken) > 100
+        assert claims.next_due[SenderName("zzzzzzzz")] == spool.clock.now() + AGAIN
+        assert spool.store.spool.has_room_for(1)
+
+
+@pytest.mark.P5
 async def test_around_what_cannot_be_read_a_claim_keeps_to_its_wants_and_its_room(
     tmp_path: Path,
 ) -> None:
