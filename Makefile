@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench lock schema clean
+.PHONY: help demo test fuzz lint format bench lock schema clean
 
 help: ## Show what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -17,6 +17,10 @@ demo: $(VENV)/.runtime ## Run the relay against a simulated SES on this machine,
 
 test: $(VENV)/.dev ## Run the whole test suite
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+fuzz: $(VENV)/.dev ## Play a million fuzzed SMTP sessions: FUZZ_ARGS="--seconds 60", or files to play again
+	@$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
+FUZZ_ARGS ?= --sessions 1000000
 
 lint: $(VENV)/.dev ## Check style and types
 	$(BIN)/ruff check relay tests bench
@@ -29,7 +33,7 @@ format: $(VENV)/.dev ## Rewrite the code in the one style
 	$(BIN)/ruff format relay tests bench
 
 bench: $(VENV)/.dev ## Measure CPU per message beside the alternatives (needs nginx and smtp-source)
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench $(BENCH_ARGS)
 
 schema: $(VENV)/.dev ## Write config/relay.schema.json from the model
 	$(BIN)/python -m relay.config.schema > config/relay.schema.json
@@ -45,7 +49,8 @@ LOCK := --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
 	--custom-compile-command "make lock"
 
 clean: ## Remove what was made
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* \
+		tests/fuzz/grown tests/system/nodemailer/node_modules
 
 # A stamp, not the interpreter in it: half an environment must not pass for a whole one.
 $(VENV)/.made:

@@ -1,7 +1,8 @@
 """CPU and rate per message, ours and the others', in alternating runs on one machine.
 
-`make bench`, or `python -m bench --messages 5000 --runs 5`. Absolute times drift with the machine;
-the ratios are what counts.
+First the SMTP side alone, then the whole way of a message.
+`make bench`, or `python -m bench --messages 5000 --runs 5`, or `python -m bench --only smtp`.
+Absolute times drift with the machine; the ratios are what counts.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 
-from bench import subjects
+from bench import smtp_side, subjects
 from bench.processes import cpu_seconds
 from bench.stand_in import ses_stand_in
 from bench.subjects import Subject
@@ -88,7 +89,12 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=10)
     parser.add_argument("--size", type=int, default=4096, help="octets of each message's body")
     parser.add_argument("--runs", type=int, default=3, help="alternating runs of each subject")
+    parser.add_argument("--only", choices=("smtp", "whole"), help="one of the two parts")
     arguments = parser.parse_args()
+    if arguments.only != "whole":
+        smtp_side.measure(arguments.runs)
+    if arguments.only == "smtp":
+        return
     load = Load(arguments.messages, arguments.clients, arguments.size)
 
     field: dict[str, Subject] = {

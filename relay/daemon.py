@@ -19,7 +19,6 @@ from typing import Final, Self
 from relay import __version__
 from relay.clock import SystemClock
 from relay.config.complaint import ConfigurationError
-from relay.config.configuration import Configuration
 from relay.config.loader import load
 from relay.delivery.attempt import Desk as DeliveryDesk
 from relay.delivery.gate import Gate
@@ -30,13 +29,14 @@ from relay.observe.logs import LogFormat, Render, make_logger
 from relay.observe.maillog import MailLog
 from relay.observe.metrics import CONTENT_TYPE, Metrics
 from relay.observe.sink import LogWriter
+from relay.policy.allowance import Allowances
 from relay.policy.retry import AMBIGUOUS_WITHOUT_EVENTS
 from relay.policy.ruleset import Ruleset
 from relay.ports import SpoolError
 from relay.ses.account import SesAccount
 from relay.smtp.auth import Verifier
 from relay.smtp.listener import FrontDoor, Surroundings
-from relay.smtp.tls import expires_at, renew
+from relay.smtp.tls import TlsInForce
 from relay.store import Store
 from relay.vitals import Vitals
 from relay.web.admin import Desk as AdminDesk
@@ -47,11 +47,11 @@ from relay.web.webhook import webhook
 from relay.wiring import (
     UnusableError,
     account_settings,
-    certificate_of,
     listener_settings,
     naming,
     needs_restart,
     node,
+    tls_contexts,
     topics,
 )
 
@@ -78,7 +78,9 @@ class Daemon:
     ) -> None:
         self._path = path
         self.configuration = load(path, generation=1, environ=os.environ)
-        self._tls = certificate_of(self.configuration)
+        self._tls = {
+            name: TlsInForce(context) for name, context in tls_contexts(self.configuration).items()
+        }
         log = self.configuration.settings.log
         self._log = LogWriter(sys.stdout.buffer)
         logger = make_logger(
@@ -92,6 +94,7 @@ class Daemon:
         self.facts = MailLog(logger, self.metrics)
         self._rules = RulesInForce(self.configuration.ruleset())
         self._clock = SystemClock()
+        self._allowances = Allowances()
         self._gateway = gateway or HttpsSnsGateway(self._clock.monotonic)
         self._failed = asyncio.Event()
         self._stack = AsyncExitStack()
@@ -166,6 +169,7 @@ class Daemon:
             ),
             self._rules,
             gates,
+            self._allowances,
         )
         store.on_commit = self._scheduler.notice
         await self._readmit()
@@ -188,6 +192,7 @@ class Daemon:
         desk = AdminDesk(
             queue=self._store.queue,
             record=self._store.record,
+            suppressions=self._store.suppressions,
             facts=facts,
             clock=self._clock,
             reload=self.reload,
@@ -212,6 +217,7 @@ class Daemon:
         self._stack.callback(verifier.close)
         listeners = listener_settings(self.configuration)
         self.metrics.know_listeners(listener.name for listener in listeners)
+        self.metrics.know_tls(self._tls)
         self.front_door = front_door = FrontDoor(
             listeners,
             Surroundings(
@@ -221,6 +227,7 @@ class Daemon:
                 facts=self.facts,
                 clock=self._clock,
                 verifier=verifier,
+                allowances=self._allowances,
                 tls=self._tls,
             ),
         )
@@ -249,8 +256,8 @@ class Daemon:
                 )
                 ruleset = found.ruleset()
                 complaints = needs_restart(self.configuration, found)
-                if not complaints:
-                    await asyncio.to_thread(self._renew_certificate, found)
+                # All of them, before the first is in force; in a thread, as it reads files.
+                contexts = {} if complaints else await asyncio.to_thread(tls_contexts, found)
             except ConfigurationError as error:
                 complaints = tuple(str(complaint) for complaint in error.complaints)
             except UnusableError as error:
@@ -260,6 +267,9 @@ class Daemon:
                 self.facts.service("reload_refused", complaints="; ".join(complaints))
                 return Reloaded(complaints, ())
             self.configuration = found
+            # At one stroke with the rules: what names a client is half here and half there.
+            for name, context in contexts.items():
+                self._tls[name].current = context
             self._rules.current = ruleset
             self.vitals.generation = generation
             self._note_reload(successful=True)
@@ -274,15 +284,6 @@ class Daemon:
             self.facts.service("reloaded", generation=generation)
             await self._readmit()
             return Reloaded((), tuple(warnings))
-
-    def _renew_certificate(self, found: Configuration) -> None:
-        """Serve what is in the certificate files now, to new connections."""
-        if found.certificate is None or self._tls is None:
-            return
-        try:
-            renew(self._tls, found.certificate.certificate, found.certificate.key)
-        except ValueError as error:
-            raise UnusableError(f"{found.file}: {error}") from error
 
     async def _readmit(self) -> None:
         """Let go what was held for want of a sender that is there again."""
@@ -306,9 +307,8 @@ class Daemon:
         if not successful:
             return
         self.metrics.reload_at.set(time.time())
-        files = self.configuration.certificate
-        if files is not None:
-            expiry = expires_at(files.certificate)
+        if self._tls:
+            expiry = min(tls.current.expires_at for tls in self._tls.values())
             self.metrics.certificate_expiry.set(expiry.timestamp())
 
     def _watch(self, work: Awaitable[None], name: str) -> None:

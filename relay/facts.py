@@ -33,7 +33,16 @@ class Facts(Protocol):
         ...
 
     def connection_refused(self, listener: str, peer: str, reason: str) -> None:
-        """A connection ended before a session began; reason is limit or tls."""
+        """A client was not served; reason is one of these.
+
+        limit: too many connections, or too many of its network; sender: too many of its sender.
+        proxy: it is not a trusted proxy; proxy_header: no PROXY header, or one that is malformed.
+        tls: the handshake failed; certificate: the client's certificate did not verify.
+        """
+        ...
+
+    def encrypted(self, session_id: str, listener: str, version: str) -> None:
+        """A handshake was done, of TLS 1.0, 1.1, 1.2 or 1.3."""
         ...
 
     def hung_up(self, session_id: str, reply: Reply) -> None:
@@ -41,11 +50,18 @@ class Facts(Protocol):
         ...
 
     def authenticated(self, session_id: str, mechanism: str, sender: SenderName) -> None:
-        """An AUTH exchange succeeded; mechanism is plain or login."""
+        """A client proved which sender it is; mechanism is plain, login or certificate."""
         ...
 
     def auth_failed(self, session_id: str, mechanism: str, reason: str) -> None:
-        """An AUTH exchange failed; reason is credentials, tls_required, busy or aborted."""
+        """An AUTH exchange failed; reason is credentials, tls_required, busy or aborted.
+
+        Or a certificate did not verify behind STARTTLS: certificate and credentials.
+        """
+        ...
+
+    def certificate_unknown(self, session_id: str, names: Sequence[str]) -> None:
+        """A client's certificate verified, and none, or several, of its names are a sender's."""
         ...
 
     def refused(

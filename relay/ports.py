@@ -1,6 +1,7 @@
 """Where the core meets its adapters. Each docstring is the contract both sides are tested against.
 
-Adapters never import each other; `relay.daemon` hands them what they need of these.
+Adapters never import each other; `relay.daemon` hands them what they need of these. In this
+order: values and errors, accepting mail, delivering it, remembering what became of it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from relay.mail.address import Address
-from relay.mail.entry import LedgerLine, QueuedMail, Settled, State
+from relay.mail.entry import Backlog, LedgerLine, QueuedMail, Settled, State
 from relay.mail.envelope import AccountName, Envelope, Mail, QueueId, SenderName
 from relay.mail.feedback import FeedbackEvent, Suppression
 from relay.policy.ruleset import Ruleset
@@ -39,8 +40,7 @@ Content: TypeAlias = bytes | ContentFile
 class SpoolError(Exception):
     """The spool could not do what it was asked; nothing of it was done."""
 
-    is_lasting = False
-    """Whether asking again is of no use: what it needs is damaged, or the spool is closed."""
+    is_lasting = False  # asking again is of no use: what it needs is damaged, or it is closed
 
 
 class UnsafeSpoolError(SpoolError):
@@ -96,7 +96,10 @@ class Draft(Protocol):
     """Octets appended so far."""
 
     async def append(self, octets: bytes) -> None:
-        """Add octets. Blocks no loop; raises SpoolError when the file cannot be written."""
+        """Add octets, waiting while memory is short; raise SpoolError where there is no place.
+
+        After an error, or when it was cancelled, the draft can only be discarded.
+        """
         ...
 
     async def discard(self) -> None:
@@ -113,6 +116,10 @@ class Spool(Protocol):
 
     def has_room_for(self, octets: int) -> bool:
         """Whether mail of that size may be begun: the floor of free space holds, commits work."""
+        ...
+
+    def backlog(self, sender: SenderName) -> Backlog:
+        """Return what is kept of a sender's mail, whatever its state; from memory."""
         ...
 
     async def commit(self, draft: Draft, sender: SenderName, envelope: Envelope) -> Mail:
@@ -148,10 +155,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a claim found. `next_due` names, per sender asked for, when its next entry is due.
-
-    A sender that is absent from `next_due` has nothing waiting for a time.
-    """
+    """What a claim found, and when the next entry of each sender asked for is due, if one is."""
 
     taken: Sequence[Claim]
     next_due: Mapping[SenderName, datetime]
@@ -236,24 +240,24 @@ class Carrier(Protocol):
     """Takes mail onward, for one account. One call is one request: it never retries."""
 
     async def relay(self, consignment: Consignment) -> Answer:
-        """Ask SES to take the consignment and return what came of it.
+        """Ask SES to take the consignment; return what came of it, whatever SES or network do.
 
-        Returns rather than raises for everything SES or the network does. Raises ContentError when
-        the content is not what was spooled, and OSError when it cannot be read now.
+        Raises ContentError when the content is not what was spooled, OSError when it cannot be
+        read now.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class SendQuota:
-    """What an account may send (SES API GetSendQuota). Infinite where SES says -1."""
+    """What an account may send (SES API GetSendQuota). Infinite where SES says -1.
+
+    `rate` is recipients a second, `daily` those in any 24 hours, `used` those in the last 24.
+    """
 
     rate: float
-    """Recipients per second."""
     daily: float
-    """Recipients per rolling 24 hours."""
     used: float
-    """Recipients counted in the last 24 hours."""
 
 
 class Account(Protocol):
@@ -275,14 +279,15 @@ class Account(Protocol):
         ...
 
 
-# --- feedback and memory --------------------------------------------------------------------------
-
-
 class Suppressions(Protocol):
-    """The suppression list, in memory: asked at every RCPT and before every attempt."""
+    """The suppression list: asked at every RCPT and before every attempt."""
 
-    def find(self, address: Address) -> Suppression | None:
-        """Return why the address is not mailed, or None."""
+    def may_hold(self, address: Address) -> bool:
+        """Whether the address may be on the list, from memory; never False for one that is."""
+        ...
+
+    async def find(self, address: Address) -> Suppression | None:
+        """Return why the address is not mailed, or None; raise SpoolError if it cannot be read."""
         ...
 
 

@@ -78,6 +78,8 @@ class Vitals:
         metrics = self._metrics
         for name, passes in self.checks().items():
             metrics.readiness[name].set(passes)
+        for listener in [] if self.front_door is None else self.front_door.listeners:
+            metrics.stressed[listener.settings.name].set(listener.places.is_stressed)
         dropped = self._log.dropped
         metrics.log_dropped.inc(dropped - self._told_dropped)
         self._told_dropped = dropped

@@ -7,31 +7,41 @@ from __future__ import annotations
 
 import re
 import socket
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from relay.config.configuration import Configuration
+from relay.config.model import Settings
+from relay.config.words import LongLines
 from relay.feedback.intake import Confirm, Topics
 from relay.ses.account import AccountSettings
 from relay.smtp.listener import ListenerSettings
-from relay.smtp.settings import AuthWithoutTls, TlsMode
-from relay.smtp.tls import server_context
+from relay.smtp.settings import AuthWithoutTls, TlsMode, TlsProfile
+from relay.smtp.tls import ServerContext, TlsFiles, server_context
 
 
 class UnusableError(Exception):
     """The configuration asks for what this machine does not have. In words for an operator."""
 
 
-def certificate_of(configuration: Configuration) -> ssl.SSLContext | None:
-    """Return the TLS context the configuration asks for; raise UnusableError."""
-    files = configuration.certificate
-    if files is None:
-        return None
+def tls_contexts(configuration: Configuration) -> dict[str, ServerContext]:
+    """Return a fresh TLS context for each listener that encrypts; raise UnusableError."""
+    return {name: _tls_context(configuration, name) for name in configuration.tls}
+
+
+def _tls_context(configuration: Configuration, listener: str) -> ServerContext:
+    files = configuration.tls[listener]
     try:
-        return server_context(files.certificate, files.key)
+        return server_context(
+            TlsFiles(
+                certificates=files.certificates,
+                keys=files.keys,
+                profile=TlsProfile(files.profile),
+                client_ca=files.client_ca,
+            )
+        )
     except ValueError as error:
-        raise UnusableError(f"{configuration.file}: {error}") from error
+        raise UnusableError(f"{configuration.file}: listener {listener}: {error}") from error
 
 
 def listener_settings(configuration: Configuration) -> list[ListenerSettings]:
@@ -45,6 +55,11 @@ def listener_settings(configuration: Configuration) -> list[ListenerSettings]:
             auth=one.auth,
             auth_without_tls=AuthWithoutTls(one.auth_without_tls),
             max_connections=one.max_connections,
+            takes_certificates=one.client_ca is not None,
+            trusted_proxies=one.proxy_protocol.trusted if one.proxy_protocol else (),
+            line_endings=one.line_endings,
+            refuses_long_lines=one.long_lines is LongLines.REJECT,
+            extensions_off=frozenset(one.extensions_off),
         )
         for one in configuration.settings.listeners
     ]
@@ -84,14 +99,20 @@ def naming(what: str) -> Iterator[None]:
         raise type(error)(error.errno, f"{what}: {said}") from error
 
 
+def _opened(settings: Settings) -> list[object]:
+    """Return what of the listeners is taken at start: all but what their TLS is made of."""
+    made_of = {"tls_profile", "certificate", "key", "client_ca"}
+    # Whether clients are asked for certificates at all is part of what a listener offers.
+    return [(one.model_dump(exclude=made_of), one.client_ca is None) for one in settings.listeners]
+
+
 def needs_restart(old: Configuration, new: Configuration) -> tuple[str, ...]:
     """Return a complaint for each changed setting that is taken at start only."""
     before, after = old.settings, new.settings
     changed = [
         name
         for name, was, is_now in (
-            ("listeners", before.listeners, after.listeners),
-            ("tls", old.certificate, new.certificate),
+            ("listeners", _opened(before), _opened(after)),
             ("ses.accounts", old.accounts, new.accounts),
             ("spool.path", before.spool.path, after.spool.path),
             ("spool.min_free", before.spool.min_free, after.spool.min_free),

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from relay.mail.address import Address
+from relay.mail.entry import Backlog
 from relay.mail.envelope import Envelope, Mail, QueueId, SenderName, new_queue_id
 from relay.mail.feedback import Suppression
 from relay.policy.ruleset import Ruleset
@@ -67,7 +68,10 @@ class FakeSuppressions:
     def __init__(self, *suppressions: Suppression) -> None:
         self._by_address = {entry.address: entry for entry in suppressions}
 
-    def find(self, address: Address) -> Suppression | None:
+    def may_hold(self, address: Address) -> bool:
+        return address.folded in self._by_address
+
+    async def find(self, address: Address) -> Suppression | None:
         return self._by_address.get(address.folded)
 
 
@@ -98,6 +102,8 @@ class FakeSpool:
 
     def __init__(self) -> None:
         self.room = True
+        self.backlogs: dict[SenderName, Backlog] = {}
+        """What is kept of each sender; commits add to it."""
         self.keeps = True
         """Whether content is kept, or only counted."""
         self.append_error: Exception | None = None
@@ -127,6 +133,9 @@ class FakeSpool:
     def has_room_for(self, octets: int) -> bool:
         return self.room and octets >= 0
 
+    def backlog(self, sender: SenderName) -> Backlog:
+        return self.backlogs.get(sender, Backlog(0, 0))
+
     async def commit(self, draft: Draft, sender: SenderName, envelope: Envelope) -> Mail:
         assert isinstance(draft, FakeDraft)
         assert draft.fate == "open"
@@ -147,4 +156,6 @@ class FakeSpool:
             draft.queue_id, sender, envelope, datetime(2026, 3, 1, 12, tzinfo=UTC), draft.size
         )
         self.committed.append((mail, draft.content))
+        messages, octets = self.backlog(sender)
+        self.backlogs[sender] = Backlog(messages + 1, octets + draft.size)
         return mail

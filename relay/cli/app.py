@@ -103,6 +103,48 @@ def trace(
     verbs.trace(admin, key, as_json=as_json)
 
 
+@app.command(
+    epilog="Examples:  relay explain --login billing --from billing@example.com --to a@b.example   "
+    "relay explain --ip 10.20.0.7 --from '<>' --header-from root"
+)
+def explain(  # noqa: PLR0913 - one option for each thing SMTP says
+    config: ConfigOption = CONFIG_PATH,
+    admin: AdminOption = ADMIN_PATH,
+    *,
+    sender: Annotated[str, typer.Option(help="The client is this configured sender.")] = "",
+    login: Annotated[str, typer.Option(help="The client logged in with this user name.")] = "",
+    certificate: Annotated[
+        str, typer.Option(help="The client showed a certificate with this name.")
+    ] = "",
+    ip: Annotated[str, typer.Option(help="The client's address.")] = "",
+    listener: Annotated[
+        str, typer.Option(help="The listener it comes to; without it the most lenient one.")
+    ] = "",
+    reverse_path: Annotated[
+        str | None, typer.Option("--from", help="MAIL FROM; '<>' for the null sender.")
+    ] = None,
+    header_from: Annotated[str | None, typer.Option(help="The From header.")] = None,
+    recipients: Annotated[
+        list[str] | None, typer.Option("--to", help="RCPT TO; may be given several times.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say whether a mail would be admitted, and which rule says so; exit 1 if it would not."""
+    from relay.cli.explain import Asked, run  # noqa: PLC0415
+
+    asked = Asked(
+        sender=sender,
+        login=login,
+        certificate=certificate,
+        ip=ip,
+        listener=listener,
+        reverse_path=reverse_path,
+        author=header_from,
+        recipients=recipients or (),
+    )
+    raise typer.Exit(run(config, admin, asked, as_json=as_json))
+
+
 @app.command(epilog="Examples:  relay version")
 def version() -> None:
     """Show the version."""
@@ -150,6 +192,19 @@ def list_suppressions(admin: AdminOption = ADMIN_PATH, *, as_json: JsonOption = 
     from relay.cli import verbs  # noqa: PLC0415
 
     verbs.list_suppressions(admin, as_json=as_json)
+
+
+@suppression.command("show", epilog="Examples:  relay suppression show jane@example.net")
+def show_suppression(
+    address: Annotated[str, typer.Argument(help="Address.")],
+    admin: AdminOption = ADMIN_PATH,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Say why an address is not mailed; exit 1 if it is not on the list."""
+    from relay.cli import verbs  # noqa: PLC0415
+
+    verbs.show_suppression(admin, address, as_json=as_json)
 
 
 @suppression.command(

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
+from relay.cli.complaints import complain
 from relay.cli.exits import OK, TRY_LATER
-from relay.cli.serve import complain
 from relay.cli.story import sentence
 from relay.cli.words import say, show
 from relay.config.complaint import ConfigurationError

@@ -160,6 +160,17 @@ def list_suppressions(admin: Path, *, as_json: bool) -> None:
         )
 
 
+def show_suppression(admin: Path, address: str, *, as_json: bool) -> None:
+    """Show one entry of the suppression list."""
+    with _asking(admin) as daemon:
+        found = daemon.ask("GET", "suppressions", address)
+    if as_json:
+        show_json([found])
+        return
+    for name, value in found.items():
+        show(f"{name + ':':<10}{value or '-'}")
+
+
 def suppress(admin: Path, address: str, reason: str) -> None:
     """Put an address on the list."""
     with _asking(admin) as daemon:

@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from relay.config.complaint import Complaint
-from relay.config.model import Sender, Settings
+from relay.config.model import Settings
+from relay.config.sender import Destinations, Limits, Rewrite, Sender
 from relay.config.verifiers import Secret
+from relay.config.words import TlsProfile
 from relay.mail.envelope import AccountName, SenderName
+from relay.policy import rewrite as policy_rewrite
 from relay.policy import sender as policy
 from relay.policy.patterns import AddressPatterns
 from relay.policy.retry import RetrySchedule
@@ -31,19 +34,25 @@ class ResolvedAccount:
 
 
 @dataclass(frozen=True, slots=True)
-class CertificateFiles:
-    """The certificate all encrypted listeners show; not opened yet."""
+class ListenerTlsFiles:
+    """What one listener's TLS is made of; no file is opened yet.
 
-    certificate: Path
-    key: Path
+    The first key belongs to the first certificate, and so on; there is at least one pair.
+    """
+
+    certificates: tuple[Path, ...]
+    keys: tuple[Path, ...]
+    profile: TlsProfile
+    client_ca: Path | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
     """One file, read. `generation` tells it from what was in force before and after.
 
-    `settings` is the file as written, defaults filled in; `hostname`, `accounts`, `certificate` and
-    `verifiers` are what it takes from elsewhere: the machine, the environment, other files.
+    `settings` is the file as written, defaults filled in; `hostname`, `accounts`, `tls` (of each
+    listener that has it, by name) and `verifiers` are what it takes from elsewhere: the machine,
+    the environment, other files.
     """
 
     generation: int
@@ -51,7 +60,7 @@ class Configuration:
     settings: Settings
     hostname: str
     accounts: tuple[ResolvedAccount, ...]
-    certificate: CertificateFiles | None
+    tls: Mapping[str, ListenerTlsFiles]
     verifiers: Mapping[SenderName, Secret]
     warnings: tuple[Complaint, ...]
 
@@ -65,6 +74,7 @@ class Configuration:
             retry=RetrySchedule(
                 first=spool.retry.first, ceiling=spool.retry.ceiling, lifetime=spool.lifetime
             ),
+            trace=self.settings.trace_headers,
         )
 
     def redacted(self) -> dict[str, Any]:
@@ -83,17 +93,11 @@ class Configuration:
     def _sender(self, sender: Sender) -> policy.Sender:
         name = SenderName(sender.name)
         secret = self.verifiers.get(name)
-        limits = sender.limits
         configuration_set = sender.ses.configuration_set or self.settings.ses.configuration_set
         return policy.Sender(
             name=name,
             allowed_from=AddressPatterns(sender.allowed_from),
-            limits=policy.Limits(
-                message_size=limits.message_size,
-                rate=limits.rate,
-                burst=limits.burst or (limits.rate.count if limits.rate else 1),
-                over_limit=limits.over_limit,
-            ),
+            limits=_limits(sender.limits),
             route=policy.Route(
                 account=AccountName(sender.ses.account),
                 configuration_set=configuration_set or "",
@@ -101,7 +105,49 @@ class Configuration:
             ),
             login=sender.login or "",
             secret=secret.reveal() if secret else "",
+            certificates=sender.certificates,
             networks=sender.networks,
             priority=sender.priority,
             on_suppressed=sender.suppression,
+            to=_destinations(sender.to),
+            redirect_all=sender.redirect_all,
+            rewrite=_rewrite(sender.rewrite),
+            line_endings=sender.line_endings,
         )
+
+
+def _limits(limits: Limits) -> policy.Limits:
+    return policy.Limits(
+        message_size=limits.message_size,
+        rate=limits.rate,
+        burst=limits.burst or (limits.rate.count if limits.rate else 1),
+        over_limit=limits.over_limit,
+        recipients=limits.recipients,
+        recipients_per_message=_recipients_per_message(limits),
+        queue=policy.QueueShare(limits.queue.messages, limits.queue.size),
+    )
+
+
+def _recipients_per_message(limits: Limits) -> int:
+    """Return the cap; where a quota refuses, no more at once than it ever lets go."""
+    if limits.over_limit is policy.OverLimit.PACE:
+        return limits.recipients_per_message
+    return min([limits.recipients_per_message, *(quota.count for quota in limits.recipients)])
+
+
+def _destinations(to: Destinations) -> policy.Destinations:
+    return policy.Destinations(
+        allow=None if to.allow is None else AddressPatterns(to.allow),
+        deny=AddressPatterns(to.deny),
+    )
+
+
+def _rewrite(rewrite: Rewrite | None) -> policy_rewrite.Rewrite | None:
+    if rewrite is None:
+        return None
+    return policy_rewrite.Rewrite(
+        when=rewrite.when,
+        reverse_path=rewrite.reverse_path,
+        author=rewrite.author.field if rewrite.author else "",
+        keep_original=rewrite.keep_original,
+    )

@@ -78,7 +78,7 @@ def load_text(
         settings=settings,
         hostname=resolved.hostname,
         accounts=resolved.accounts,
-        certificate=resolved.certificate,
+        tls=resolved.tls,
         verifiers=resolved.verifiers,
         warnings=tuple(_told(source, (finding for finding in findings if finding.is_warning))),
     )

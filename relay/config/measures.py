@@ -18,6 +18,7 @@ from relay.policy.sender import Rate
 DURATION: Final = r"[0-9]{1,9}(ms|s|m|h|d)"
 SIZE: Final = r"[0-9]{1,15}(KiB|MiB|GiB|TiB|KB|MB|GB|TB)?"
 RATE: Final = r"[0-9]{1,9}/(s|min|h|day)"
+LONG_RATE: Final = r"[0-9]{1,9}/(h|day)"
 PERCENTAGE: Final = r"[0-9]{1,3}(\.[0-9]{1,3})?%"
 COUNT: Final = r"[0-9]{1,9}"
 
@@ -34,6 +35,9 @@ LONGEST: Final = timedelta(days=3650)
 # SES refuses a raw message over 10,485,760 octets. What we put in front of the client's octets
 # (Received, our trace field) counts too, so 4 KiB are kept for it.
 MESSAGE_SIZE_LIMIT: Final = 10 * 1024**2 - 4 * 1024
+
+# RFC 5321 section 4.5.3.1.8 asks for 100; whoever needs more than these sends a second mail.
+RECIPIENTS_LIMIT: Final = 1000
 
 Word = TypeVar("Word", bound=StrEnum)
 
@@ -94,6 +98,14 @@ def message_size(text: str) -> int:
     return octets
 
 
+def queue_size(text: str) -> int:
+    """Read how much may wait."""
+    octets = size(text)
+    if not octets:
+        raise ValueError("is zero, so that nothing could wait: the least is 1")
+    return octets
+
+
 def rate(text: str) -> Rate:
     """Read `10/s`, `300/min`, `5000/day`, `1/h`."""
     match = re.fullmatch(RATE, text)
@@ -103,6 +115,15 @@ def rate(text: str) -> Rate:
     if not count:
         raise ValueError("would let nothing through: a rate must be more than zero")
     return Rate(count, _SECONDS[match[1]])
+
+
+def long_rate(text: str) -> Rate:
+    """Read a rate over a span long enough to count each recipient in: `1000/h`, `20000/day`."""
+    if re.fullmatch(RATE, text) is None:
+        raise ValueError("is not a rate: write a number per h or day, such as 20000/day")
+    if re.fullmatch(LONG_RATE, text) is None:
+        raise ValueError("is over too short a time for recipients: write a number per h or day")
+    return rate(text)
 
 
 def show_rate(value: Rate) -> str:
@@ -139,6 +160,14 @@ def count(text: str) -> int:
     if not int(text):
         raise ValueError("is zero: the least is 1")
     return int(text)
+
+
+def recipient_count(text: str) -> int:
+    """Read how many recipients one message may have."""
+    found = count(text)
+    if found > RECIPIENTS_LIMIT:
+        raise ValueError(f"is more than the relay takes in one message: {RECIPIENTS_LIMIT} at most")
+    return found
 
 
 def boolean(text: str) -> bool:

@@ -22,6 +22,12 @@ from relay.policy.sender import Network
 NAME: Final = SENDER_NAME.pattern
 TAG: Final = r"[A-Za-z0-9_-]{1,256}"
 LOGIN: Final = r"[!-~]{1,255}"
+# One subjectAltName (RFC 5280 section 4.2.1.6) of the kinds that are text: a URI, an e-mail address
+# or a DNS name. Underscores are in no DNS name, and in certificates of devices.
+CERTIFICATE_NAME: Final = (
+    r"[A-Za-z][A-Za-z0-9+.-]{0,31}:[!-~]{1,222}|[!-~]{1,64}@[A-Za-z0-9.-]{1,189}"
+    r"|([A-Za-z0-9_-]{1,63}\.){0,120}[0-9]{0,62}[A-Za-z_-][A-Za-z0-9_-]{0,62}"
+)
 REGION: Final = r"[a-z]{2,8}(-[a-z]{2,16}){1,3}-[0-9]{1,2}"
 TOPIC: Final = r"arn:aws[a-z-]{0,16}:sns:[a-z0-9-]{1,32}:[0-9]{12}:[A-Za-z0-9_-]{1,256}"
 
@@ -85,6 +91,18 @@ def login(text: str) -> str:
     return text
 
 
+def certificate_name(text: str) -> str:
+    """Read one of the names in a client certificate; in lower case, as case does not matter."""
+    if text.startswith("*."):
+        raise ValueError("stands for many names: write each, as the certificates have them")
+    if re.fullmatch(CERTIFICATE_NAME, text) is None:
+        raise ValueError(
+            "is not a name a certificate is known by: write a DNS name, an e-mail address or a URI "
+            "of its subjectAltName"
+        )
+    return text.lower()
+
+
 def tag_name(text: str) -> str:
     """Read the name of a message tag (SES API Reference, MessageTag)."""
     if text.startswith("ses:"):
@@ -116,6 +134,15 @@ def domain(text: str) -> str:
 
 def from_pattern(text: str) -> str:
     """Read `user@example.com`, `@example.com`, or `@.example.com` for all its subdomains."""
+    return _pattern(text, "send from")
+
+
+def to_pattern(text: str) -> str:
+    """Read the same for recipients."""
+    return _pattern(text, "send to")
+
+
+def _pattern(text: str, use: str) -> str:
     if text.startswith("*@"):
         # A legal local part, and never what was meant.
         raise ValueError("is not how a domain is written here: leave the '*' out")
@@ -126,7 +153,7 @@ def from_pattern(text: str) -> str:
             Address.parse(text)
     except ValueError:
         raise ValueError(
-            "is not an address or domain to send from: write user@example.com, @example.com, or "
+            f"is not an address or domain to {use}: write user@example.com, @example.com, or "
             "@.example.com for all its subdomains"
         ) from None
     return text

@@ -1,4 +1,4 @@
-"""What settings take from elsewhere: the machine's name, the AWS region, the secret files.
+"""What settings take from elsewhere: the machine's name, the AWS region, the files it names.
 
 Looks; changes nothing. Does not open certificates.
 """
@@ -14,10 +14,13 @@ from typing import Final
 
 from relay.config import names
 from relay.config.complaint import Finding, KeyPath
-from relay.config.configuration import CertificateFiles, ResolvedAccount
+from relay.config.configuration import ListenerTlsFiles, ResolvedAccount
 from relay.config.files import locate, read_secret
-from relay.config.model import MAIN_ACCOUNT, Account, Sender, Settings
+from relay.config.listener import Listener
+from relay.config.model import Account, Settings
+from relay.config.sender import MAIN_ACCOUNT, Sender
 from relay.config.verifiers import Secret, verifier
+from relay.config.words import ListenerTls, TlsProfile
 from relay.mail.envelope import AccountName, SenderName
 
 _REGION_VARIABLES: Final = ("AWS_REGION", "AWS_DEFAULT_REGION")
@@ -29,7 +32,7 @@ class Resolved:
 
     hostname: str
     accounts: tuple[ResolvedAccount, ...]
-    certificate: CertificateFiles | None
+    tls: Mapping[str, ListenerTlsFiles]
     verifiers: Mapping[SenderName, Secret]
     findings: tuple[Finding, ...]
 
@@ -43,7 +46,7 @@ def resolve(settings: Settings, *, directory: Path, environ: Mapping[str, str]) 
     return Resolved(
         hostname=search.hostname(settings),
         accounts=search.accounts(settings),
-        certificate=search.certificate(settings),
+        tls=search.tls(settings),
         verifiers=search.verifiers(settings),
         findings=tuple(search.findings),
     )
@@ -101,11 +104,22 @@ class _Search:
         self.findings.append(Finding(at, message, (at, *also)))
         return ""
 
-    def certificate(self, settings: Settings) -> CertificateFiles | None:
-        if settings.tls is None:
-            return None
-        return CertificateFiles(
-            self._locate(settings.tls.certificate), self._locate(settings.tls.key)
+    def tls(self, settings: Settings) -> Mapping[str, ListenerTlsFiles]:
+        found = {}
+        for listener in settings.listeners:
+            if listener.tls is not ListenerTls.OFF:
+                found[listener.name] = self._listener_tls(listener, settings)
+        return MappingProxyType(found)
+
+    def _listener_tls(self, listener: Listener, settings: Settings) -> ListenerTlsFiles:
+        shared = settings.tls
+        # With a finding, where neither has one.
+        source = listener if listener.certificate or shared is None else shared
+        return ListenerTlsFiles(
+            certificates=tuple(self._locate(path) for path in source.certificate),
+            keys=tuple(self._locate(path) for path in source.key),
+            profile=listener.tls_profile or (shared.profile if shared else TlsProfile.INTERMEDIATE),
+            client_ca=None if listener.client_ca is None else self._locate(listener.client_ca),
         )
 
     def verifiers(self, settings: Settings) -> Mapping[SenderName, Secret]:

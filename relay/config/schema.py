@@ -13,9 +13,10 @@ from typing import Any, Final
 
 from pydantic.fields import FieldInfo
 
-from relay.config.model import Part, Settings
+from relay.config.model import Settings
+from relay.config.part import Part
 from relay.config.shape import Listing, Shape, Table, default_of, keys, shape_of
-from relay.config.values import Spelling
+from relay.config.spelling import Spelling
 
 # A value with a variable in it has any form until it is loaded; `$$` stands for one `$`.
 _VARIABLE: Final = {
@@ -58,10 +59,12 @@ def _section(part: type[Part], definitions: dict[str, Any]) -> dict[str, Any]:
 def _property(field: FieldInfo, definitions: dict[str, Any]) -> dict[str, Any]:
     shape = shape_of(field)
     schema = _schema(shape, definitions)
+    least = max((getattr(item, "min_length", 0) for item in field.metadata), default=0)
+    if isinstance(shape, Listing) and least:
+        # Where one item may stand for the list, the list is the last of the choices.
+        schema.get("anyOf", [schema])[-1]["minItems"] = least
     if not field.is_required():
         schema = _or_nothing(schema)
-    elif isinstance(shape, Listing):
-        schema["minItems"] = 1
     default = default_of(field)
     shown = {} if default is None else {"default": default}
     return {**schema, "description": field.description, **shown}
@@ -83,7 +86,9 @@ def _schema(shape: Shape, definitions: dict[str, Any]) -> dict[str, Any]:
         case Spelling():
             return _scalar(shape, definitions)
         case Listing():
-            return {"type": "array", "items": _schema(shape.item, definitions)}
+            item = _schema(shape.item, definitions)
+            several = {"type": "array", "items": item}
+            return {"anyOf": [item, several]} if shape.or_one else several
         case Table():
             item = _schema(shape.value, definitions)
             return {

@@ -14,15 +14,17 @@ from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from relay.config.complaint import KeyPath
-from relay.config.model import Part, Settings
-from relay.config.values import Spelling
+from relay.config.model import Settings
+from relay.config.part import OrOne, Part
+from relay.config.spelling import Spelling
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A list; all its items have one shape."""
+    """A list; all its items have one shape. `or_one`: one item may stand for a list of it."""
 
     item: Shape
+    or_one: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ def _shape(annotation: Any, metadata: Sequence[object] = ()) -> Shape:
     if origin in (Union, UnionType):
         return _shape(next(arg for arg in args if arg is not NoneType))
     if origin is tuple:
-        return Listing(_shape(args[0]))
+        return Listing(_shape(args[0]), any(isinstance(item, OrOne) for item in metadata))
     if origin is Mapping:
         key = _shape(args[0])
         if isinstance(key, Spelling):

@@ -17,8 +17,10 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from relay.config.complaint import Broken, Complaint, KeyPath, is_plausible
-from relay.config.model import Part, Settings
-from relay.config.shape import Shape, inside, keys, shape_at, shapes
+from relay.config.model import Settings
+from relay.config.part import Part
+from relay.config.prepare import prepare
+from relay.config.shape import keys, shape_at, shapes
 from relay.config.source import Source
 
 # What these keys hold is never repeated; an endpoint's URL could have a password in it.
@@ -30,6 +32,8 @@ _WHY_NEEDED: Final = {
     "listeners": "nothing would be accepted: configure at least one listener",
     "senders": "nothing would be accepted: configure at least one sender",
     "from": "this sender could write as nobody: list the addresses or domains it sends from",
+    "allow": "this sender could write to nobody: list addresses or domains, or leave it out",
+    "trusted": "nobody could connect here: list the networks of the proxies",
 }
 _FOR_PASSWORDS: Final = (
     "unknown key: the relay keeps no passwords; give secret_hash what `relay secret hash` prints"
@@ -39,8 +43,16 @@ _HINTS: Final = dict.fromkeys(("password", "passwd", "pass", "secret"), _FOR_PAS
 # What takes the place of a required value that is missing or wrong. Each is sound, so that one look
 # at a mended file finds nothing more; findings that rely on one are not told.
 _ITEM_STAND_INS: Final[dict[str, Any]] = {
+    "certificate": "certificate.pem",
+    "key": "key.pem",
+    "trusted": "192.0.2.0/24",
+    "extensions_off": "LIMITS",
+    "certificates": "client.example.com",
     "networks": "192.0.2.0/24",
     "from": "@example.com",
+    "allow": "@example.com",
+    "deny": "@example.net",
+    "recipients": "1000000/day",
     "topics": "arn:aws:sns:eu-west-1:123456789012:feedback",
     "listeners": {"name": "listener", "address": "127.0.0.1:0"},
     "senders": {"name": "sender", "from": ["@example.com"]},
@@ -48,8 +60,9 @@ _ITEM_STAND_INS: Final[dict[str, Any]] = {
 _STAND_INS: Final[dict[str, Any]] = {
     "name": "unnamed",
     "address": "127.0.0.1:0",
-    "certificate": "certificate.pem",
-    "key": "key.pem",
+    "certificate": [_ITEM_STAND_INS["certificate"]],
+    "key": [_ITEM_STAND_INS["key"]],
+    "trusted": [_ITEM_STAND_INS["trusted"]],
     "from": [_ITEM_STAND_INS["from"]],
     "listeners": [_ITEM_STAND_INS["listeners"]],
     "senders": [_ITEM_STAND_INS["senders"]],
@@ -68,7 +81,8 @@ class Validated:
 def validate(source: Source) -> Validated:
     """Judge every key and value of a source."""
     complaints: list[Complaint] = []
-    tree = _without_empty(source.tree, Settings, (), source.broken)
+    prepared = prepare(source)
+    tree = prepared.tree
     if not isinstance(tree, dict):
         if not source.broken:
             message = "a configuration is made of keys with values, such as `hostname: ...`"
@@ -80,6 +94,7 @@ def validate(source: Source) -> Validated:
     # Unknown keys first: what is misspelt is not also missing.
     for error in sorted(errors, key=lambda error: error["type"] != "extra_forbidden"):
         path, is_key = _path(error)
+        path = prepared.written(path)
         if _is_told(error, path, source.broken, meant):
             continue
         if error["type"] == "extra_forbidden":
@@ -101,29 +116,6 @@ def _errors(tree: object) -> Sequence[ErrorDetails]:
     except ValidationError as error:
         return error.errors(include_url=False)
     return ()
-
-
-def _without_empty(
-    value: Any, shape: Shape | None, path: KeyPath, broken: Collection[KeyPath]
-) -> Any:
-    """Return a copy less the known keys without a value: they mean what their absence means."""
-
-    def copy_of(step: str | int, item: Any) -> Any:
-        return _without_empty(item, inside(shape, step), (*path, step), broken)
-
-    match value:
-        case list():
-            return [copy_of(index, item) for index, item in enumerate(value)]
-        case dict():
-            known = shapes(shape) if isinstance(shape, type) else ()
-            return {
-                key: copy_of(key, item)
-                for key, item in value.items()
-                if item is not None or key not in known or (*path, key) in broken
-            }
-        case None if isinstance(shape, type) and path not in broken:
-            return {}
-    return value
 
 
 def _path(error: ErrorDetails) -> tuple[KeyPath, bool]:
@@ -152,7 +144,7 @@ def _message(source: Source, error: ErrorDetails, path: KeyPath, *, is_key: bool
         case "missing":
             return _WHY_NEEDED.get(str(path[-1]), "is missing")
         case "too_short":
-            return _WHY_NEEDED.get(str(path[-1]), "is empty")
+            return _WHY_NEEDED.get(str(path[-1]), "is empty: give at least one")
         case "model_type" | "dict_type" | "mapping_type":
             return "must be a mapping: write 'key: value' pairs, indented below it"
         case "tuple_type":

@@ -6,90 +6,17 @@ Does not know which key holds which.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from types import MappingProxyType
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-from pydantic import AfterValidator, GetCoreSchemaHandler, WrapSerializer
-from pydantic_core import CoreSchema, core_schema
-
-from relay.config import measures, names, verifiers
+from relay.config import mailboxes, measures, names, verifiers
+from relay.config.spelling import Spelling, free, patterned
+from relay.mail.address import Address
 from relay.policy.sender import Rate
 
 AUTO: Final = "auto"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Spelling:
-    """How one kind of value is written: `read` takes the text, `show` gives it back.
-
-    `takes` says whether YAML's own numbers or booleans are taken too; where text is wanted they are
-    not, because YAML would already have lost the zeros of `007`. A number or boolean written as
-    text is the same value, so that the environment, which knows only text, can give it.
-    """
-
-    kind: str
-    read: Callable[[str], Any]
-    grammar: Mapping[str, Any]
-    explanation: str
-    show: Callable[[Any], Any] = str
-    takes: tuple[type, ...] = ()
-    none: str | None = None
-    """How None is written, where it is a value and not the lack of one."""
-
-    def __get_pydantic_core_schema__(
-        self, source: object, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            self.validate,
-            serialization=core_schema.plain_serializer_function_ser_schema(self.spell),
-        )
-
-    def spell(self, value: object) -> Any:
-        """Return a value as the file would have it."""
-        return self.none if value is None else self.show(value)
-
-    def validate(self, value: object) -> object:
-        """Return what a plain value of the file means here."""
-        match value:
-            case str():
-                return self.read(value)
-            case bool() if bool in self.takes:
-                return value
-            case bool():
-                raise ValueError(f"is a boolean, not {self.kind}")
-            case int() | float() if int in self.takes:
-                return self.read(str(value))
-            case int() | float():
-                hint = "" if "enum" in self.grammar else ": if it is meant, quote it"
-                raise ValueError(f"is a number, not {self.kind}{hint}")
-            case _:
-                raise ValueError(f"is not {self.kind}")
-
-
-def _text(
-    kind: str, read: Callable[[str], Any], pattern: str, explanation: str, **more: Any
-) -> Spelling:
-    return Spelling(kind, read, {"type": "string", "pattern": pattern}, explanation, **more)
-
-
-def _free(kind: str, read: Callable[[str], Any], explanation: str) -> Spelling:
-    return Spelling(kind, read, {"type": "string", "minLength": 1}, explanation)
-
-
-def words(choices: type[StrEnum]) -> Spelling:
-    """Spell a closed set of words."""
-    return Spelling(
-        f"one of {', '.join(choices)}",
-        lambda text: measures.word(text, choices),
-        {"enum": list(choices)},
-        "",
-    )
 
 
 def _rate_or_auto(text: str) -> Rate | None:
@@ -101,7 +28,7 @@ def _rate_or_auto(text: str) -> Rate | None:
 
 Duration = Annotated[
     timedelta,
-    _text(
+    patterned(
         "a duration",
         measures.duration,
         measures.DURATION,
@@ -121,9 +48,20 @@ MessageSize = Annotated[
         takes=(int, float),
     ),
 ]
+QueueSize = Annotated[
+    int,
+    Spelling(
+        "a size of a queue",
+        measures.queue_size,
+        {"type": ["string", "integer"], "pattern": measures.SIZE, "minimum": 1},
+        "A size: a whole number and KiB, MiB, GiB (1024), KB, MB or GB (1000), or plain octets.",
+        show=measures.show_size,
+        takes=(int, float),
+    ),
+]
 MessageRate = Annotated[
     Rate,
-    _text(
+    patterned(
         "a rate",
         measures.rate,
         measures.RATE,
@@ -132,9 +70,20 @@ MessageRate = Annotated[
         takes=(int, float),
     ),
 ]
+RecipientRate = Annotated[
+    Rate,
+    patterned(
+        "a rate of recipients",
+        measures.long_rate,
+        measures.LONG_RATE,
+        "A rate of recipients: a whole number per h or day, such as 1000/h, 20000/day.",
+        show=measures.show_rate,
+        takes=(int, float),
+    ),
+]
 RateOrAuto = Annotated[
     Rate | None,
-    _text(
+    patterned(
         "a rate or auto",
         _rate_or_auto,
         rf"auto|{measures.RATE}",
@@ -146,7 +95,7 @@ RateOrAuto = Annotated[
 ]
 FreeShare = Annotated[
     float,
-    _text(
+    patterned(
         "a percentage",
         measures.free_share,
         measures.PERCENTAGE,
@@ -166,6 +115,22 @@ Count = Annotated[
         takes=(int, float),
     ),
 ]
+RecipientCount = Annotated[
+    int,
+    Spelling(
+        "a number of recipients",
+        measures.recipient_count,
+        {
+            "type": ["integer", "string"],
+            "pattern": measures.COUNT,
+            "minimum": 1,
+            "maximum": measures.RECIPIENTS_LIMIT,
+        },
+        f"A whole number from 1 to {measures.RECIPIENTS_LIMIT}.",
+        show=int,
+        takes=(int, float),
+    ),
+]
 Switch = Annotated[
     bool,
     Spelling(
@@ -180,15 +145,17 @@ Switch = Annotated[
 
 Name = Annotated[
     str,
-    _text("a name", names.name, names.NAME, "A name: letters, digits, '-' and '_', at most 64."),
+    patterned(
+        "a name", names.name, names.NAME, "A name: letters, digits, '-' and '_', at most 64."
+    ),
 ]
 Login = Annotated[
     str,
-    _text("a login", names.login, names.LOGIN, "A login: printable ASCII without spaces."),
+    patterned("a login", names.login, names.LOGIN, "A login: printable ASCII without spaces."),
 ]
 TagName = Annotated[
     str,
-    _text(
+    patterned(
         "a tag name",
         names.tag_name,
         names.TAG,
@@ -197,7 +164,7 @@ TagName = Annotated[
 ]
 TagValue = Annotated[
     str,
-    _text(
+    patterned(
         "a tag value",
         names.tag_value,
         names.TAG,
@@ -205,20 +172,56 @@ TagValue = Annotated[
     ),
 ]
 Domain = Annotated[
-    str, _free("a domain name", names.domain, "A domain name, such as relay.example.com.")
+    str, free("a domain name", names.domain, "A domain name, such as relay.example.com.")
 ]
 FromPattern = Annotated[
     str,
-    _text(
+    patterned(
         "an address or domain",
         names.from_pattern,
         r"[^*].*@.+|@[^@]+",
         'user@example.com, "@example.com", or "@.example.com" for all its subdomains.',
     ),
 ]
-Address = Annotated[
+ToPattern = Annotated[
+    str,
+    patterned(
+        "an address or domain",
+        names.to_pattern,
+        r"[^*].*@.+|@[^@]+",
+        'user@example.com, "@example.com", or "@.example.com" for all its subdomains.',
+    ),
+]
+Mailbox = Annotated[
+    Address,
+    patterned(
+        "a mail address",
+        mailboxes.address,
+        r"[^@].*@[^@\[]+",
+        "A mail address, such as user@example.com.",
+    ),
+]
+Author = Annotated[
+    mailboxes.Author,
+    patterned(
+        "an author",
+        mailboxes.author,
+        r".+@[^@\[]+",
+        "An address with or without a name: scanner@example.com or Scanner <scanner@example.com>.",
+    ),
+]
+CertificateName = Annotated[
+    str,
+    patterned(
+        "a name in a certificate",
+        names.certificate_name,
+        names.CERTIFICATE_NAME,
+        "A subjectAltName of a certificate: a DNS name, an e-mail address or a URI.",
+    ),
+]
+ListenAddress = Annotated[
     names.SocketAddress,
-    _text(
+    patterned(
         "an address",
         names.socket_address,
         r".+:[0-9]{1,5}",
@@ -227,24 +230,24 @@ Address = Annotated[
 ]
 NetworkRange = Annotated[
     IPv4Network | IPv6Network,
-    _free("a network", names.network, "A network, such as 10.20.0.0/16, or one IP address."),
+    free("a network", names.network, "A network, such as 10.20.0.0/16, or one IP address."),
 ]
 Region = Annotated[
-    str, _text("a region", names.region, names.REGION, "An AWS region, such as eu-west-1.")
+    str, patterned("a region", names.region, names.REGION, "An AWS region, such as eu-west-1.")
 ]
 Topic = Annotated[
     str,
-    _text("a topic", names.topic, names.TOPIC, "The ARN of a standard Amazon SNS topic."),
+    patterned("a topic", names.topic, names.TOPIC, "The ARN of a standard Amazon SNS topic."),
 ]
 EndpointUrl = Annotated[
     str,
-    _text(
+    patterned(
         "a URL", names.endpoint_url, r"https?://.+", "A URL: http(s)://host or http(s)://host:port."
     ),
 ]
 FilePath = Annotated[
     Path,
-    _free(
+    free(
         "a path",
         names.file_path,
         "The path of a file. A relative one is looked for in $CREDENTIALS_DIRECTORY, where systemd "
@@ -253,18 +256,20 @@ FilePath = Annotated[
 ]
 AbsolutePath = Annotated[
     Path,
-    _text(
+    patterned(
         "an absolute path", names.absolute_path, r"/.*", "An absolute path, such as /var/lib/mail."
     ),
 ]
 SocketPath = Annotated[
     Path,
-    _text("the path of a socket", names.socket_path, r"/.*", "The absolute path of a Unix socket."),
+    patterned(
+        "the path of a socket", names.socket_path, r"/.*", "The absolute path of a Unix socket."
+    ),
 ]
 
 PasswordHash = Annotated[
     verifiers.Secret,
-    _text(
+    patterned(
         "an argon2id hash",
         verifiers.argon2id,
         verifiers.ARGON2ID,
@@ -274,7 +279,7 @@ PasswordHash = Annotated[
 ]
 TokenHash = Annotated[
     verifiers.Secret,
-    _text(
+    patterned(
         "a token hash",
         verifiers.token_hash,
         verifiers.TOKEN_HASH,
@@ -282,11 +287,3 @@ TokenHash = Annotated[
         show=repr,
     ),
 ]
-
-
-def _plain_dict(value: Mapping[str, Any], handler: Callable[[Any], Any]) -> Any:
-    return handler(dict(value))
-
-
-READ_ONLY: Final = (AfterValidator(MappingProxyType), WrapSerializer(_plain_dict))
-"""What makes a mapping of the model immutable, as all else of it is."""

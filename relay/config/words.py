@@ -21,6 +21,32 @@ class AuthWithoutTls(StrEnum):
     LOOPBACK = "loopback"
 
 
+class TlsProfile(StrEnum):
+    """Which versions of TLS are spoken."""
+
+    MODERN = "modern"
+    INTERMEDIATE = "intermediate"
+    LEGACY = "legacy"
+
+
+class LongLines(StrEnum):
+    """What becomes of content with a line of more than 998 octets."""
+
+    PASS = "pass"  # noqa: S105 - not a password
+    REJECT = "reject"
+
+
+class Extension(StrEnum):
+    """What a listener may leave out of its answer to EHLO."""
+
+    PIPELINING = "PIPELINING"
+    EIGHTBITMIME = "8BITMIME"
+    SIZE = "SIZE"
+    CHUNKING = "CHUNKING"
+    ENHANCEDSTATUSCODES = "ENHANCEDSTATUSCODES"
+    LIMITS = "LIMITS"
+
+
 class Confirm(StrEnum):
     """Who answers SNS's subscription confirmation."""
 

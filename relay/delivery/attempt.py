@@ -138,7 +138,7 @@ class Attempt:
     async def _make_calls(self) -> None:
         groups = deque(self._groups())
         while groups:
-            group, settled = self._divide(groups.popleft())
+            group, settled = await self._divide(groups.popleft())
             outcome = await self._call(group) if group else None
             if outcome is not None:
                 if _is_divisible(outcome) and len(group) > 1:
@@ -166,14 +166,18 @@ class Attempt:
         rest = recipients[marked:]
         return [recipients[:marked], *(rest[at : at + CHUNK] for at in range(0, len(rest), CHUNK))]
 
-    def _divide(
+    async def _divide(
         self, group: tuple[Address, ...]
     ) -> tuple[tuple[Address, ...], dict[Address, Settled]]:
         """Part those who may be mailed from those suppressed since they were admitted."""
         if self._sender.on_suppressed is OnSuppressed.IGNORE:
             return group, {}
-        find = self._desk.suppressions.find
-        gone = {address: _SUPPRESSED for address in group if find(address) is not None}
+        suppressions = self._desk.suppressions
+        gone = {
+            address: _SUPPRESSED
+            for address in group
+            if suppressions.may_hold(address) and await suppressions.find(address) is not None
+        }
         return tuple(a for a in group if a not in gone) if gone else group, gone
 
     async def _call(self, group: tuple[Address, ...]) -> Outcome:

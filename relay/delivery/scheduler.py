@@ -15,9 +15,9 @@ from typing import Final, NamedTuple
 from relay.delivery.attempt import CHUNK, Attempt, Desk, give_back, hold
 from relay.delivery.gate import Gate
 from relay.mail.envelope import AccountName, SenderName
-from relay.policy.bucket import TokenBucket
+from relay.policy.allowance import Allowances
 from relay.policy.ruleset import Ruleset
-from relay.policy.sender import OverLimit, Priority, Sender
+from relay.policy.sender import Priority, Sender
 from relay.policy.shares import in_turn, shares
 from relay.ports import Claim, Rules, SpoolError
 
@@ -46,8 +46,15 @@ class Deal(NamedTuple):
 class Scheduler:
     """Runs attempts until told to drain."""
 
-    def __init__(self, desk: Desk, rules: Rules, gates: Mapping[AccountName, Gate]) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        rules: Rules,
+        gates: Mapping[AccountName, Gate],
+        allowances: Allowances,
+    ) -> None:
         self._desk = desk
+        self._allowances = allowances
         self._rules = rules
         self._gates = gates
         self._wake = asyncio.Event()
@@ -57,8 +64,6 @@ class Scheduler:
         # Senders that may have something due now, and those that will at a known time.
         self._awake: set[SenderName] = set()
         self._due: dict[SenderName, datetime] = {}
-        self._paces: dict[SenderName, TokenBucket] = {}
-        self._paced_by = 0
         self._attempts: set[asyncio.Task[None]] = set()
         # Senders whose outcomes could not be recorded, and when they are tried again.
         self._resting_until: dict[SenderName, float] = {}
@@ -168,21 +173,13 @@ class Scheduler:
         return deals, wait
 
     def _ceiling(self, ruleset: Ruleset, sender: Sender) -> tuple[int | None, float]:
-        """Return how many of its messages the sender's own rate lets go now; if 0, the wait."""
-        rate = sender.limits.rate
-        if rate is None or sender.limits.over_limit is not OverLimit.PACE:
+        """Return how many of its messages the sender's own limits let go now; if 0, the wait."""
+        if not sender.limits.is_paced:
             return None, _FAR
-        if ruleset.generation != self._paced_by:
-            self._paces.clear()
-            self._paced_by = ruleset.generation
         now = self._desk.clock.monotonic()
-        bucket = self._paces.get(sender.name)
-        if bucket is None:
-            bucket = self._paces[sender.name] = TokenBucket(
-                rate.per_second, sender.limits.burst, now
-            )
-        whole = bucket.whole(now)
-        return whole, _FAR if whole else bucket.wait(now)
+        allowance = self._allowances.of(sender, ruleset.generation, now)
+        whole = allowance.messages(now)
+        return whole, _FAR if whole else allowance.wait(now)
 
     async def _start(self, deal: Deal) -> None:
         desk, wants = self._desk, deal.wants
@@ -220,9 +217,8 @@ class Scheduler:
             task = asyncio.create_task(hold(self._desk, claim, "sender-removed"))
             task.add_done_callback(lambda done: self._ended(done, name))
         else:
-            pace = self._paces.get(name)
-            if pace is not None:
-                pace.take(1, self._desk.clock.monotonic())
+            if sender.limits.is_paced:
+                self._charge(sender, ruleset, claim)
             gate = self._gates[sender.route.account]
             # Lane and tokens are taken before the task runs, or the next deal would see them free.
             lane = gate.enter(name, sender.priority)
@@ -234,6 +230,15 @@ class Scheduler:
                 lambda done: self._ended(done, name, must_rest=attempt.is_unrecorded)
             )
         self._attempts.add(task)
+
+    def _charge(self, sender: Sender, ruleset: Ruleset, claim: Claim) -> None:
+        """Count a message towards its sender's limits, once: what is retried was counted before."""
+        now = self._desk.clock.monotonic()
+        allowance = self._allowances.of(sender, ruleset.generation, now)
+        fresh = sum(claim.attempts[address] == 1 for address in claim.recipients)
+        if fresh:
+            allowance.take_message(now)
+            allowance.take_recipients(fresh, now)
 
     def _ended(
         self, task: asyncio.Task[None], name: SenderName, *, must_rest: bool = False

@@ -29,6 +29,7 @@ _MAILBOX: Final = re.compile(
     rf"(?P<local>{_DOT_STRING}|{_QUOTED_STRING})@(?P<domain>{_DOMAIN}|{_LITERAL})"
 )
 _DOT_STRING_ONLY: Final = re.compile(_DOT_STRING)
+_LOCAL_PART: Final = re.compile(f"{_DOT_STRING}|{_QUOTED_STRING}")
 _ESCAPE: Final = re.compile(r"\\(.)")
 _MUST_ESCAPE: Final = re.compile(r'(["\\])')
 
@@ -39,6 +40,8 @@ class AddressFault(StrEnum):
     SYNTAX = "syntax"
     NON_ASCII = "non-ascii"
     TOO_LONG = "too-long"
+    UNQUALIFIED = "unqualified"
+    """A local part alone, such as `root`: whose, only the host it comes from knows."""
 
 
 class AddressError(ValueError):
@@ -72,6 +75,8 @@ class Address:
         if len(text) > PATH_LIMIT - 2:
             raise AddressError(AddressFault.TOO_LONG)
         match = _MAILBOX.fullmatch(text)
+        if match is None and _LOCAL_PART.fullmatch(text):
+            raise AddressError(AddressFault.UNQUALIFIED)
         # What looks like an encoded word (RFC 2047) is legal atext, but a reader behind us that
         # decodes it would see another address.
         if match is None or ("=?" in text and "?=" in text):

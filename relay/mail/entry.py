@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from relay.mail.address import Address
 from relay.mail.envelope import Mail, QueueId, SenderName
@@ -52,6 +53,13 @@ class Turn(StrEnum):
     RELEASE = "release"
     RETRY = "retry"
     DROP = "drop"
+
+
+class Backlog(NamedTuple):
+    """How much mail of one sender the spool keeps, failed and corrupt mail with it."""
+
+    messages: int
+    octets: int
 
 
 @dataclass(frozen=True, slots=True)

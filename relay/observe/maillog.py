@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import datetime
-from math import inf
 from typing import Final
 
 from relay.mail.address import Address
@@ -17,7 +16,8 @@ from relay.mail.entry import Settled
 from relay.mail.envelope import AccountName, Mail, QueueId, SenderName
 from relay.mail.feedback import FeedbackEvent, FeedbackKind, Suppression
 from relay.mail.outcome import Ambiguous, Blame, Deferred, Failed, Outcome, Relayed
-from relay.mail.reply import Refusal, Reply
+from relay.mail.reply import Refusal
+from relay.observe.doorlog import DoorLog
 from relay.observe.logs import Logger
 from relay.observe.metrics import Metrics
 from relay.ports import SendQuota
@@ -36,80 +36,12 @@ _ALARMING: Final = frozenset(
 )
 
 
-# Connections can be refused faster than anybody reads, or a disk writes: a line a second, for each
-# listener and reason, says how many went untold before it.
-_REFUSALS_APART: Final = 1.0  # seconds
-
-
-class MailLog:
+class MailLog(DoorLog):
     """The Facts of relay.facts, told to a logger and counted."""
 
     def __init__(self, logger: Logger, metrics: Metrics) -> None:
-        self.logger = logger
-        self._metrics = metrics
-        # Where the open sessions come from: what is refused must be found by its peer.
-        self._peers: dict[str, tuple[str, str]] = {}
-        # When connections refused were last logged, by listener and reason, and how many since.
-        self._turned_away: dict[tuple[str, str], tuple[float, int]] = {}
+        super().__init__(logger, metrics)
         metrics.feedback_at.set(time.time())
-
-    def session_opened(self, session_id: str, listener: str, peer: str) -> None:
-        """A client connected."""
-        self._metrics.connections[listener].inc()
-        self._metrics.sessions[listener].inc()
-        self._peers[session_id] = listener, peer
-        self.logger.debug("session.opened", session_id=session_id, listener=listener, peer=peer)
-
-    def session_closed(self, session_id: str, listener: str) -> None:
-        """A session ended, however it ended."""
-        self._metrics.sessions[listener].dec()
-        self._peers.pop(session_id, None)
-        self.logger.debug("session.closed", session_id=session_id)
-
-    def connection_refused(self, listener: str, peer: str, reason: str) -> None:
-        """A connection ended before a session began."""
-        self._metrics.connections_refused[listener, reason].inc()
-        now = time.monotonic()
-        at, untold = self._turned_away.get((listener, reason), (-inf, 0))
-        if now - at < _REFUSALS_APART:
-            self._turned_away[listener, reason] = at, untold + 1
-            return
-        self._turned_away[listener, reason] = now, 0
-        self.logger.info(
-            "session.refused", listener=listener, peer=peer, reason=reason, untold=untold
-        )
-
-    def hung_up(self, session_id: str, reply: Reply) -> None:
-        """We ended a session that would have gone on."""
-        listener, peer = self._peers.get(session_id, ("", ""))
-        self.logger.info(
-            "session.hung_up",
-            session_id=session_id,
-            listener=listener,
-            peer=peer,
-            reply=str(reply),
-        )
-
-    def authenticated(self, session_id: str, mechanism: str, sender: SenderName) -> None:
-        """An AUTH exchange succeeded."""
-        self._metrics.auth_attempts[mechanism].inc()
-        self.logger.debug(
-            "auth.succeeded", session_id=session_id, mechanism=mechanism, sender=sender
-        )
-
-    def auth_failed(self, session_id: str, mechanism: str, reason: str) -> None:
-        """An AUTH exchange failed."""
-        self._metrics.auth_attempts[mechanism].inc()
-        self._metrics.auth_failures[mechanism, reason].inc()
-        listener, peer = self._peers.get(session_id, ("", ""))
-        self.logger.warning(
-            "auth.failed",
-            session_id=session_id,
-            listener=listener,
-            peer=peer,
-            mechanism=mechanism,
-            reason=reason,
-        )
 
     def refused(
         self,

@@ -38,7 +38,9 @@ FEEDBACK_REFUSALS: Final = (
     "certificate",
     "store",
 )
-NOT_SERVED: Final = ("limit", "tls")
+NOT_SERVED: Final = ("limit", "sender", "proxy", "proxy_header", "tls", "certificate")
+TLS_VERSIONS: Final = ("1.0", "1.1", "1.2", "1.3")
+BROKEN_TLS: Final = TLS_VERSIONS[:2]
 READINESS_CHECKS: Final = ("spool", "listeners", "draining")
 BOUNCE_CLASSES: Final = ("permanent", "transient", "undetermined")
 
@@ -106,9 +108,19 @@ class Metrics:
     def know_listeners(self, names: Iterable[str]) -> None:
         """Create the children of these listeners."""
         known = tuple(names)
-        for children in (self.connections, self.sessions, self.accepted, self.recipients):
+        for children in (
+            self.connections,
+            self.sessions,
+            self.stressed,
+            self.accepted,
+            self.recipients,
+        ):
             children.born(known)
         self.connections_refused.born((name, reason) for name in known for reason in NOT_SERVED)
+
+    def know_tls(self, names: Iterable[str]) -> None:
+        """Create the children of the listeners that encrypt."""
+        self.tls_sessions.born((name, version) for name in names for version in TLS_VERSIONS)
 
     def know_accounts(self, names: Iterable[str]) -> None:
         """Create the children of these accounts."""
@@ -140,19 +152,31 @@ class Metrics:
         )
         self.connections_refused = self._counters(
             "relay_smtp_connections_refused_total",
-            "SMTP connections that ended before a session began.",
+            "SMTP connections that were not served.",
             "listener",
             "reason",
         )
         self.sessions = self._gauges("relay_smtp_sessions", "SMTP sessions open now.", "listener")
+        self.stressed = self._gauges(
+            "relay_smtp_stressed",
+            "1 from 80 % of the connections the listener or the process may have, until there are "
+            "less than 60 %.",
+            "listener",
+        )
+        self.tls_sessions = self._counters(
+            "relay_tls_sessions_total", "TLS handshakes done.", "listener", "version"
+        )
         self.certificate_expiry = self._gauge(
             "relay_tls_certificate_expiry_timestamp_seconds",
             "Unix time after which the certificate served is no longer valid; 0 without one.",
         )
         self.auth_attempts = self._counters(
-            "relay_smtp_auth_attempts_total", "SMTP AUTH exchanges begun.", "mechanism"
+            "relay_smtp_auth_attempts_total",
+            "SMTP AUTH exchanges begun, and client certificates that stand for a sender, or that "
+            "did not verify behind STARTTLS.",
+            "mechanism",
         )
-        self.auth_attempts.born(("plain", "login"))
+        self.auth_attempts.born(("plain", "login", "certificate"))
         self.auth_failures = self._counters(
             "relay_smtp_auth_failures_total",
             "SMTP AUTH exchanges that did not authenticate anyone.",
@@ -160,6 +184,7 @@ class Metrics:
             "reason",
         )
         self.auth_failures.born((m, r) for m in ("plain", "login") for r in AUTH_REASONS)
+        self.auth_failures.born([("certificate", "credentials")])
         self.refusals = self._counters(
             "relay_smtp_refusals_total",
             "4xx and 5xx replies given to MAIL, RCPT and DATA.",

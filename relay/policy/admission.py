@@ -6,13 +6,17 @@ sessions bring the facts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
+from math import ceil, isinf
 from typing import Final
 
 from relay.mail.address import Address, AddressFault
 from relay.mail.feedback import Suppression, SuppressionReason
-from relay.mail.header import HeaderBlock, HeaderError, mailboxes
+from relay.mail.header import Field, HeaderBlock, HeaderError, mailboxes
 from relay.mail.reply import Refusal, Reply, printable
+from relay.policy.allowance import Lack
+from relay.policy.rewrite import with_author, without_sender
 from relay.policy.sender import Host, OnSuppressed, Sender, Senders
 
 
@@ -34,15 +38,24 @@ MAIL_REASONS: Final = (
     "bad_address",
     "too_large",
     "rate_limited",
+    "queue_full",
     "disk",
 )
-RCPT_REASONS: Final = ("bad_address", "suppressed", "too_many_recipients")
+RCPT_REASONS: Final = (
+    "bad_address",
+    "suppressed",
+    "too_many_recipients",
+    "recipient_not_allowed",
+    "rate_limited",
+)
 DATA_REASONS: Final = (
     "bad_content",
     "sender_not_allowed",
     "too_large",
     "loop",
+    "rate_limited",
     "spool",
+    "busy",
     "timeout",
 )
 
@@ -54,13 +67,24 @@ SENDER_NOT_ALLOWED: Final = Refusal(
     Reply(553, "5.7.1", "You may not send as this reverse-path; ask the operator to allow it"),
     "sender_not_allowed",
 )
+# Both are what scripts and printers send; the text must be enough for whoever minds them.
 NULL_SENDER: Final = Refusal(
     Reply(
         550,
         "5.7.1",
-        "Amazon SES needs a reverse-path; set an envelope sender in your application",
+        "Amazon SES needs a reverse-path; set an envelope sender in your application, or ask the "
+        "operator for a rewrite",
     ),
     "null_sender",
+)
+UNQUALIFIED_SENDER: Final = Refusal(
+    Reply(
+        553,
+        "5.1.7",
+        "The reverse-path has no domain; set a full address in your application, or ask the "
+        "operator for a rewrite",
+    ),
+    "bad_address",
 )
 FROM_NOT_ALLOWED: Final = Refusal(
     Reply(550, "5.7.1", "You may not send as the address in the From or Sender header"),
@@ -72,8 +96,9 @@ NO_FROM: Final = Refusal(
 TWO_FROMS: Final = Refusal(
     Reply(550, "5.6.0", "The message has more than one From or Sender header"), "bad_content"
 )
-RATE_LIMITED: Final = Refusal(
-    Reply(451, "4.7.1", "Your sending rate is exceeded; try again later"), "rate_limited"
+RECIPIENT_NOT_ALLOWED: Final = Refusal(
+    Reply(550, "5.7.1", "You may not send to this recipient; ask the operator to allow it"),
+    "recipient_not_allowed",
 )
 NO_LITERALS: Final = Refusal(
     Reply(553, "5.1.3", "Amazon SES sends to domain names only, not to address literals"),
@@ -106,16 +131,30 @@ def identify(
 
 
 def admit_reverse_path(
-    sender: Sender, reverse_path: Address | None, announced_size: int
-) -> Refusal | None:
-    """Decide MAIL. `announced_size` is the SIZE parameter in octets, 0 when none was given."""
+    sender: Sender, reverse_path: Address | AddressFault | None, announced_size: int
+) -> Address | Refusal:
+    """Decide MAIL: return the reverse-path the mail goes on with.
+
+    `reverse_path` is None for `<>`, and a fault for what is no mailbox. `announced_size` is the
+    SIZE parameter in octets, 0 when none was given.
+    """
     if announced_size > sender.limits.message_size:
         return too_large(sender)
-    if reverse_path is None:
-        return NULL_SENDER
-    if not sender.allowed_from.hold(reverse_path):
-        return SENDER_NOT_ALLOWED
-    return None
+    rewrite = sender.rewrite
+    instead = None if rewrite is None else rewrite.reverse_path
+    if instead is not None and rewrite is not None and rewrite.is_always:
+        return instead
+    match reverse_path:
+        case Address():
+            if sender.allowed_from.hold(reverse_path):
+                return reverse_path
+            return instead or SENDER_NOT_ALLOWED
+        case None:
+            return instead or NULL_SENDER
+        case AddressFault.NON_ASCII | AddressFault.TOO_LONG:
+            # Nobody's habit: whoever sends this should hear of it.
+            return refuse_address(reverse_path, reverse_path=True)
+    return instead or refuse_address(reverse_path, reverse_path=True)
 
 
 def too_large(sender: Sender) -> Refusal:
@@ -130,6 +169,10 @@ def refuse_address(fault: AddressFault, *, reverse_path: bool) -> Refusal:
         case AddressFault.NON_ASCII:
             # RFC 6531 section 3.5; SES has no SMTPUTF8.
             reply = Reply(553, "5.6.7", "Addresses beyond ASCII cannot be sent through Amazon SES")
+        case AddressFault.UNQUALIFIED if reverse_path:
+            return UNQUALIFIED_SENDER
+        case AddressFault.UNQUALIFIED:
+            reply = Reply(553, "5.1.3", "The recipient has no domain; write user@example.com")
         case AddressFault.TOO_LONG | AddressFault.SYNTAX:
             status = "5.1.7" if reverse_path else "5.1.3"
             long = fault is AddressFault.TOO_LONG
@@ -144,37 +187,100 @@ def admit_recipient(
     """Decide RCPT for a recipient; `suppression` is what the list says of it."""
     if recipient.domain.startswith("["):
         return NO_LITERALS
+    if not sender.to.permit(recipient):
+        return RECIPIENT_NOT_ALLOWED
     if suppression is None or sender.on_suppressed is not OnSuppressed.REJECT:
         return None
+    if sender.redirect_all is not None:
+        return None  # it is not mailed
     bounced = suppression.reason is SuppressionReason.BOUNCE
     text = f"Suppressed since {suppression.since:%Y-%m-%d}: {suppression.detail}"
     reply = Reply(550, "5.1.1" if bounced else "5.7.1", printable(text))
     return Refusal(reply, "suppressed")
 
 
-def admit_header(sender: Sender, header: HeaderBlock) -> Refusal | None:
-    """Decide on the author: every From and Sender address must be one the sender may write as."""
-    hops = authors = 0
-    seen: set[bytes] = set()
-    for field in header.fields:
+def rate_limited(lack: Lack) -> Refusal:
+    """Refuse MAIL above a sender's rate, and say when it may come again."""
+    text = f"Your limit of {lack.limit.of('messages')} is exceeded; try again {_in(lack.wait)}"
+    return Refusal(Reply(451, "4.7.1", text), "rate_limited")
+
+
+def quota_exceeded(lack: Lack) -> Refusal:
+    """Refuse RCPT, or DATA, above a sender's recipient quota."""
+    text = f"Your quota of {lack.limit.of('recipients')} is used up; try again {_in(lack.wait)}"
+    return Refusal(Reply(452, "4.7.1", text), "rate_limited")
+
+
+def admit_to_queue(
+    sender: Sender, messages: int, octets: int, announced_size: int
+) -> Refusal | None:
+    """Decide MAIL by how much of the sender's mail waits: so many messages of so many octets.
+
+    `announced_size` is the SIZE parameter in octets, 0 when none was given.
+    """
+    share = sender.limits.queue
+    if share.messages is not None and messages >= share.messages:
+        text = f"Your limit of {share.messages} waiting messages is reached; try again later"
+    elif share.octets is not None and octets + max(1, announced_size) > share.octets:
+        text = f"Your limit of {share.octets} waiting octets is reached; try again later"
+    else:
+        return None
+    return Refusal(Reply(452, "4.3.1", text), "queue_full")
+
+
+def too_many_recipients(sender: Sender) -> Refusal:
+    """Refuse RCPT above a sender's cap (RFC 5321 section 4.5.3.1.10)."""
+    most = sender.limits.recipients_per_message
+    text = f"No more than {most} recipients at once; send the rest in another transaction"
+    return Refusal(Reply(452, "4.5.3", text), "too_many_recipients")
+
+
+def admit_header(sender: Sender, header: HeaderBlock) -> HeaderBlock | Refusal:
+    """Decide on the author, and return the header as SES is to see it, trace fields aside.
+
+    Every From and Sender address must be one the sender may write as. Where its rewrite mends that,
+    the author is replaced; the declared removals of promise P2 are made in any case.
+    """
+    fields = header.fields
+    hops = {b"received": 0, b"x-relay-id": 0}
+    authors, senders = [], []
+    for field in fields:
         name = field.name
-        if name == b"received":
-            hops += 1
-        elif name in (b"from", b"sender"):
-            if name in seen:
-                return TWO_FROMS
-            seen.add(name)
-            try:
-                addresses = mailboxes(field.value)
-            except HeaderError as error:
-                text = f"The {name.decode().title()} header cannot be read: {error}"
-                return Refusal(Reply(550, "5.6.0", text), "bad_content")
-            if not all(sender.allowed_from.hold(address) for address in addresses):
-                return FROM_NOT_ALLOWED
-            authors += name == b"from"
-    if not authors:
-        return NO_FROM
-    return TOO_MANY_HOPS if hops > HOP_LIMIT else None
+        if name == b"from":
+            authors.append(field)
+        elif name == b"sender":
+            senders.append(field)
+        elif name in hops:
+            hops[name] += 1
+    # Relays that write no Received field write X-Relay-Id still.
+    if max(hops.values()) > HOP_LIMIT:
+        return TOO_MANY_HOPS
+    refusal = _author_fault(sender, authors) if authors else NO_FROM
+    impostor = _author_fault(sender, senders) if senders else None
+    rewrite = sender.rewrite
+    if rewrite is not None and rewrite.author and (refusal or rewrite.is_always):
+        header = with_author(header, rewrite)
+    elif refusal is not None:
+        return refusal
+    elif impostor is not None:
+        if rewrite is None or not rewrite.author:
+            return impostor
+        header = without_sender(header)
+    return header.without(is_removed)
+
+
+def _author_fault(sender: Sender, fields: Sequence[Field]) -> Refusal | None:
+    """Say what is wrong with the From fields, or the Sender fields, of a header."""
+    if len(fields) > 1:
+        return TWO_FROMS
+    field = fields[0]
+    try:
+        addresses = mailboxes(field.value)
+    except HeaderError as error:
+        text = f"The {field.name.decode().title()} header cannot be read: {error}"
+        return Refusal(Reply(550, "5.6.0", text), "bad_content")
+    allowed = sender.allowed_from
+    return None if all(allowed.hold(address) for address in addresses) else FROM_NOT_ALLOWED
 
 
 def is_removed(name: bytes) -> bool:
@@ -184,3 +290,14 @@ def is_removed(name: bytes) -> bool:
     ARNs that are the operator's to choose (SES Developer Guide, "Amazon SES header fields").
     """
     return name in (b"bcc", b"resent-bcc", b"return-path") or name.startswith(b"x-ses-")
+
+
+def _in(seconds: float) -> str:
+    """Say when that is, in words that are never too early."""
+    if isinf(seconds):
+        return "with fewer"
+    for unit, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds > 2 * length:
+            return f"in {ceil(seconds / length)} {unit}s"
+    count = max(1, ceil(seconds))
+    return f"in {count} second{'s' * (count > 1)}"

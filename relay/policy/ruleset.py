@@ -7,9 +7,20 @@ value and never changes one in use.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from relay.policy.retry import RetrySchedule
 from relay.policy.sender import Senders
+
+
+class TraceHeaders(StrEnum):
+    """How much of where a mail came from its header tells the recipients."""
+
+    FULL = "full"
+    MINIMAL = "minimal"
+    """A Received field without the client's name and address."""
+    NONE = "none"
+    """No Received field; X-Relay-Id alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,3 +31,4 @@ class Ruleset:
     hostname: str
     senders: Senders
     retry: RetrySchedule
+    trace: TraceHeaders = TraceHeaders.FULL

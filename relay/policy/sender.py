@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -70,6 +71,11 @@ class Rate:
         """The rate as a number."""
         return self.count / self.seconds
 
+    def of(self, what: str) -> str:
+        """Write the rate of something for people: `10 messages per second`."""
+        units = {1.0: "second", 60.0: "minute", 3600.0: "hour", 86_400.0: "day"}
+        return f"{self.count} {what} per {units.get(self.seconds, f'{self.seconds:g} seconds')}"
+
 
 @dataclass(frozen=True, slots=True)
 class QueueShare:
@@ -97,6 +103,20 @@ class Limits:
     recipients: tuple[Rate, ...] = ()
     recipients_per_message: int = 1000
     queue: QueueShare = UNBOUNDED
+
+    @property
+    def is_paced(self) -> bool:
+        """Whether mail above a limit is sent later."""
+        return self._is_limited and self.over_limit is OverLimit.PACE
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether mail above a limit is refused."""
+        return self._is_limited and self.over_limit is OverLimit.REFUSE
+
+    @property
+    def _is_limited(self) -> bool:
+        return self.rate is not None or bool(self.recipients)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +217,8 @@ class Senders(Mapping[SenderName, Sender]):
         return None if found is None else found[1]
 
 
+# Many clients connect for every mail, and reading an address takes longer than finding it.
+@lru_cache(maxsize=4096)
 def host_of(text: str) -> Host:
     """Read a peer address; `::ffff:a.b.c.d`, which dual-stack sockets report, is IPv4."""
     host = ip_address(text.partition("%")[0])

@@ -1,4 +1,4 @@
-"""The arguments of MAIL and RCPT, read strictly (RFC 5321 section 4.1.1 and its extensions).
+"""The arguments of MAIL, RCPT and BDAT, read strictly (RFC 5321 section 4.1.1, extensions).
 
 Knows the grammar. Does not know who may send or where; a text goes in, a value or a reply comes
 out, and the text is never repeated in the reply.
@@ -10,10 +10,16 @@ import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from relay.mail.address import Address, AddressError
+from relay.mail.address import Address, AddressError, AddressFault
 from relay.mail.reply import Refusal, Reply
 from relay.policy.admission import refuse_address
-from relay.smtp.replies import BAD_PARAMETER, MAIL_SYNTAX, RCPT_SYNTAX, UNKNOWN_PARAMETER
+from relay.smtp.replies import (
+    BAD_PARAMETER,
+    BDAT_SYNTAX,
+    MAIL_SYNTAX,
+    RCPT_SYNTAX,
+    UNKNOWN_PARAMETER,
+)
 
 # What stands between the angle brackets is Address.parse's to judge; here a bracket within a
 # quoted string must merely not end the path. Space after the colon is not in the grammar, but
@@ -21,6 +27,9 @@ from relay.smtp.replies import BAD_PARAMETER, MAIL_SYNTAX, RCPT_SYNTAX, UNKNOWN_
 _PATH: Final = r'[ \t]*+<((?:[^<>"]++|"(?:[^"\\]|\\.)*+")*+)>(?:[ \t]+(.*))?'
 _FROM: Final = re.compile("FROM:" + _PATH, re.IGNORECASE)
 _TO: Final = re.compile("TO:" + _PATH, re.IGNORECASE)
+
+# RFC 3030 section 2. The size is read first: whatever follows it, so many octets are content.
+_CHUNK: Final = re.compile(r"([0-9]{1,19})(?:[ \t]+(.*))?", re.DOTALL)
 
 _SPACE: Final = re.compile(r"[ \t]+")
 _PARAMETER: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~]+))?")
@@ -51,15 +60,26 @@ _RCPT_PARAMETERS: Final = _values(
 )
 
 
-class MailCommand(NamedTuple):
-    """What MAIL said. `size` is the announced size in octets, 0 when none was announced."""
+class ChunkCommand(NamedTuple):
+    """What BDAT said. Unless it `is_valid`, its octets follow all the same."""
 
-    reverse_path: Address | None
+    size: int
+    is_last: bool
+    is_valid: bool = True
+
+
+class MailCommand(NamedTuple):
+    """What MAIL said: None for `<>`, a fault for what is no mailbox.
+
+    `size` is the announced size in octets, 0 when none was announced.
+    """
+
+    reverse_path: Address | AddressFault | None
     size: int
 
 
-def parse_mail(argument: str) -> MailCommand | Refusal | Reply:
-    """Read what follows `MAIL `: a Refusal speaks of the address, a Reply of the syntax."""
+def parse_mail(argument: str) -> MailCommand | Reply:
+    """Read what follows `MAIL `; a Reply speaks of the syntax around the address."""
     match = _FROM.fullmatch(argument)
     if match is None:
         return MAIL_SYNTAX
@@ -75,7 +95,7 @@ def parse_mail(argument: str) -> MailCommand | Refusal | Reply:
     try:
         return MailCommand(Address.parse(path), size)
     except AddressError as error:
-        return refuse_address(error.fault, reverse_path=True)
+        return MailCommand(error.fault, size)
 
 
 def parse_rcpt(argument: str) -> Address | Refusal | Reply:
@@ -92,6 +112,15 @@ def parse_rcpt(argument: str) -> Address | Refusal | Reply:
         return Address.parse(path)
     except AddressError as error:
         return refuse_address(error.fault, reverse_path=False)
+
+
+def parse_bdat(argument: str) -> ChunkCommand | Reply:
+    """Read what follows `BDAT `; a Reply says that nobody knows how many octets follow."""
+    match = _CHUNK.fullmatch(argument)
+    if match is None:
+        return BDAT_SYNTAX
+    size, word = int(match[1]), (match[2] or "").upper()
+    return ChunkCommand(size, word == "LAST", word in ("", "LAST"))
 
 
 def _read_parameters(text: str, known: Mapping[str, re.Pattern[str]]) -> dict[str, str] | Reply:

@@ -7,28 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from math import inf
 from time import monotonic
-from typing import Final, cast
-
-from aiosmtpd.smtp import SMTP
+from typing import Final
 
 from relay.mail.reply import Reply
 from relay.smtp.hangup import HangUpError
+from relay.smtp.pace import Pace
 from relay.smtp.replies import BARE_LINE_ENDING, LINE_TOO_LONG, TIMED_OUT
 from relay.smtp.settings import Deadlines
 from relay.smtp.timer import Timer
+from relay.smtp.wire import Wire
 
-# What the reader holds before it stops the client: also the longest line it can find an end for.
-_READ_AHEAD: Final = 32768
 # Content is taken in pieces of at most this size.
-_CHUNK: Final = 131072
-# Replies waiting to be written together, and replies written but not yet taken by the client.
+CHUNK: Final = 131072
+# Replies waiting to be written together.
 _COALESCED: Final = 16384
-_UNREAD: Final = 65536
 # What a client may still send while it is given time to read our last reply.
 _LINGER_CHUNKS: Final = 256
 # How many seconds a session works before it lets the others: one that has many commands in its
@@ -36,36 +32,19 @@ _LINGER_CHUNKS: Final = 256
 _TURN: Final = 0.005
 
 
-class Connection(SMTP, ABC):
-    """The wire under one SMTP session."""
+class Connection(Wire):
+    """Lines and content over one wire."""
 
-    # SMTP's own constructor inspects every attribute of itself and of a handler, 0.3 ms for each
-    # connection, for hooks and mechanisms we do not use; what remains of SMTP needs these.
     def __init__(self, loop: asyncio.AbstractEventLoop, deadlines: Deadlines) -> None:
-        asyncio.StreamReaderProtocol.__init__(
-            self,
-            asyncio.StreamReader(limit=_READ_AHEAD, loop=loop),
-            self._cb_client_connected,
-            loop=loop,
-        )
-        self.loop = loop
-        self.transport = None
-        self.session = None
-        self.envelope = None
-        self._handle_hooks = {}
-        self._original_transport = None
-        self._handler_coroutine = None
-
-        self.deadlines = deadlines
+        super().__init__(loop, deadlines)
         self.timer = Timer(loop)
         self.on_lost: Callable[[], object] | None = None
         """Called when the connection is lost: by then nobody is left to answer."""
-        self._wire = cast("asyncio.Transport", None)
+        self.is_in_content = False
+        """Whether content has come of which more is to come, command by command (BDAT)."""
         self._said: list[bytes] = []
         self._said_octets = 0
-        self._is_stalled = False  # the client does not read our replies
         self._is_idle = False  # nothing is under way that should be finished
-        self._is_lost = False
         self._is_over = False  # the conversation has ended
         self._has_hung_up = False
         self._parting: Reply | None = None
@@ -107,7 +86,8 @@ class Connection(SMTP, ABC):
         if self._said:
             self._write()
         if self._is_stalled:
-            self.timer.within(self.deadlines.command, self._cut_off)
+            deadlines = self.deadlines
+            self.timer.within(deadlines.command, self._cut_off, deadlines.command_under_stress)
             await self._writer.drain()
 
     def _write(self) -> None:
@@ -127,12 +107,7 @@ class Connection(SMTP, ABC):
             await self.flush()
         elif monotonic() > self._turn_ends:
             await self._let_others()
-        if self._parting is not None:
-            raise HangUpError(self._parting)
-        if self._is_lost:
-            raise ConnectionResetError
-        self.timer.within(self.deadlines.command, self._give_up)
-        self._is_idle = True
+        self._expect_command()
         try:
             line = await self._reader.readuntil(b"\n")
         except asyncio.LimitOverrunError:
@@ -148,21 +123,44 @@ class Connection(SMTP, ABC):
             raise HangUpError(BARE_LINE_ENDING, linger=True)
         return line[:-2]
 
-    async def next_chunk(self, until: float) -> bytes:
-        """Return some of the content, before loop time `until`; raise EOFError at its end."""
-        must_wait = not self.has_more
-        if not must_wait and monotonic() > self._turn_ends:
+    async def peek(self) -> bytes:
+        """Return the first octet of what the client says next, and leave it there."""
+        await self.flush()
+        self._expect_command()
+        try:
+            octet = await self._reader.read(1)
+        finally:
+            self._is_idle = False
+        self.timer.busy()
+        if not octet:
+            raise EOFError
+        self.give_back(octet)
+        return octet
+
+    async def next_chunk(self, pace: Pace, limit: int = CHUNK) -> bytes:
+        """Return some of the content, at most `limit` octets; raise EOFError at its end."""
+        must_wait = not self._reader._buffer  # type: ignore[attr-defined]  # noqa: SLF001
+        if must_wait:
+            if self._said:
+                await self.flush()
+        elif monotonic() > self._turn_ends:
             await self._let_others()
         if self._is_lost:
             raise ConnectionResetError
-        left = until - self.loop.time()
-        self.timer.within(min(left, self.deadlines.data_block), self._give_up)
-        chunk = await self._reader.read(_CHUNK)
+        began = self.loop.time()
+        patience = pace.patience(began)
+        if patience <= 0:
+            raise HangUpError(TIMED_OUT)
+        self.timer.within(patience, self._give_up, pace.under_stress)
+        chunk = await self._reader.read(limit)
         self.timer.busy()
+        waited = 0.0
         if must_wait:
             self._turn_ends = monotonic() + _TURN
+            waited = self.loop.time() - began
         if not chunk:
             raise EOFError
+        pace.took(len(chunk), waited)
         return chunk
 
     async def _let_others(self) -> None:
@@ -180,8 +178,14 @@ class Connection(SMTP, ABC):
         """Whether the client has sent something that has not been read."""
         return bool(self._reader._buffer)  # type: ignore[attr-defined]  # noqa: SLF001
 
-    def _reset_timeout(self, duration: float | None = None) -> None:
-        """Do nothing: each wait sets its own deadline."""
+    def _expect_command(self) -> None:
+        if self._parting is not None and not self.is_in_content:
+            raise HangUpError(self._parting)
+        if self._is_lost:
+            raise ConnectionResetError
+        deadlines = self.deadlines
+        self.timer.within(deadlines.command, self._give_up, deadlines.command_under_stress)
+        self._is_idle = True
 
     def _give_up(self) -> None:
         self._reader.set_exception(HangUpError(TIMED_OUT))
@@ -190,40 +194,12 @@ class Connection(SMTP, ABC):
         self._hang_up(TIMED_OUT)  # not to be said: the client does not read
         self._wire.abort()
 
-    # --- encrypting ---
-
-    async def encrypt(self, context: ssl.SSLContext) -> None:
-        """Put TLS between us and the client, who was told to begin its handshake."""
-        wire = self._wire
-        try:
-            upgraded = await self.loop.start_tls(
-                wire,
-                self,
-                context,
-                server_side=True,
-                ssl_handshake_timeout=self.deadlines.handshake,
-                ssl_shutdown_timeout=self.deadlines.linger,
-            )
-        except OSError:
-            upgraded = None
-        # When the client goes during the handshake, asyncio returns nothing and uvloop a transport
-        # that leads nowhere; and the layer of TLS may never tell us that the wire is gone.
-        if upgraded is None or wire.is_closing():
-            wire.abort()
-            self.connection_lost(None)
-            raise ConnectionResetError
-        self._use(upgraded)
-        self.transport = upgraded
-        self._reader._transport = upgraded  # type: ignore[attr-defined]  # noqa: SLF001
-        self._writer._transport = upgraded  # type: ignore[attr-defined]  # noqa: SLF001
-        self._over_ssl = True
-
     # --- parting ---
 
     def part(self, reply: Reply) -> None:
         """End the session: now, when it waits for a command, else after the reply it owes."""
         self._parting = reply
-        if self._is_idle:
+        if self._is_idle and not self.is_in_content:
             self._reader.set_exception(HangUpError(reply))
 
     def cut_short(self, reply: Reply) -> None:
@@ -231,22 +207,14 @@ class Connection(SMTP, ABC):
         self._parting = reply
         self._reader.set_exception(HangUpError(reply))
 
-    def abort(self) -> None:
-        """Cut the connection."""
-        self._wire.abort()
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether there is nobody left to answer."""
-        return self._is_lost
-
     async def _handle_client(self) -> None:
         try:
             await self.converse()
         except HangUpError as end:
             if not self._is_lost:
                 self._hang_up(end.reply)
-                self.say(end.reply.line)
+                if not end.mute:
+                    self.say(end.reply.line)
                 if end.linger:
                     await self._linger()
         except (EOFError, ConnectionError):
@@ -276,7 +244,7 @@ class Connection(SMTP, ABC):
             if self._wire.can_write_eof():
                 self._wire.write_eof()
             for _ in range(_LINGER_CHUNKS):
-                if not await self._reader.read(_CHUNK):
+                if not await self._reader.read(CHUNK):
                     break
 
     def _close(self) -> None:
@@ -316,10 +284,6 @@ class Connection(SMTP, ABC):
         super().connection_made(transport)
         self.joined()
 
-    def _use(self, transport: asyncio.BaseTransport) -> None:
-        self._wire = cast("asyncio.Transport", transport)
-        self._wire.set_write_buffer_limits(high=_UNREAD)
-
     def connection_lost(self, error: Exception | None) -> None:
         """Wake whoever waits for the client; what no longer needs a client goes on."""
         if self._is_lost:
@@ -331,20 +295,3 @@ class Connection(SMTP, ABC):
             self.on_lost()
         if self._is_over:
             self._leave()
-
-    def eof_received(self) -> bool:
-        """Go on writing: a client that has said all it has to say still wants its replies."""
-        if not self._is_lost:
-            self._reader.feed_eof()
-        # TLS has no half-closed connections; asyncio warns when asked for one.
-        return not self._over_ssl
-
-    def pause_writing(self) -> None:
-        """Take note that the client does not read."""
-        super().pause_writing()
-        self._is_stalled = True
-
-    def resume_writing(self) -> None:
-        """Take note that it does again."""
-        super().resume_writing()
-        self._is_stalled = False

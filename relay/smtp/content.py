@@ -11,7 +11,7 @@ from typing import Final
 from relay.mail.envelope import QueueId
 from relay.mail.header import HeaderBlock, HeaderError
 from relay.mail.reply import Refusal, Reply
-from relay.policy.admission import admit_header, is_removed, too_large
+from relay.policy.admission import admit_header, too_large
 from relay.policy.sender import Sender
 from relay.ports import Draft, Spool
 from relay.smtp.headers import HeaderWindow
@@ -120,10 +120,9 @@ class ContentIntake:
             return Refusal(
                 Reply(550, "5.6.0", f"The message is not readable: {error}"), "bad_content"
             )
-        refusal = admit_header(self._sender, header)
-        if refusal is not None:
-            return refusal
-        kept = header.without(is_removed)
+        kept = admit_header(self._sender, header)
+        if isinstance(kept, Refusal):
+            return kept
         self._let_go()
         self.draft = draft = self._spool.draft()
         trace = self._trace(draft.queue_id)

@@ -1,7 +1,7 @@
 """Where content ends and what it is without its dots (RFC 5321 sections 4.1.1.4 and 4.5.2).
 
 Pure and incremental: octets go in as they arrive, in pieces of any size, and come out un-stuffed.
-Does not know sockets, headers or the spool.
+Does not know sockets, headers or the spool, nor what lines may be.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ import re
 from typing import Final
 
 _CRLF: Final = b"\r\n"
-_STUFFED: Final = b"\r\n."
 _END: Final = b"\r\n.\r\n"
 
-# Twice as fast as bytes.find and bytes.count for the same, over a whole content.
+# Twice as fast as bytes.find for the same, over a whole content.
 _DOT_LINE: Final = re.compile(rb"\r\n\.")
-_STRAY_CR: Final = re.compile(rb"\r(?!\n)")
+# A dot that stands alone on a line, by whatever else but CRLF that line ends, is not a stuffed one:
+# without it, `CRLF . LF` would become an empty line where line endings are normalised.
+_STUFFED: Final = re.compile(rb"\r\n\.(?![\r\n])")
 
 
 class ContentScanner:
-    r"""Finds the end of DATA, un-stuffs dots, and notes what may not be in content.
+    """Finds the end of DATA and un-stuffs dots.
 
-    Only CRLF "." CRLF ends content. Whatever else some server takes for an end or for a line
-    ending (a CR or an LF alone, a NUL in between) is how one mail is made to look like two
-    (CVE-2023-51764), so it is noted, and the mail is refused once it has been read to its end.
+    Only CRLF "." CRLF ends content, and only a dot behind CRLF was stuffed. Whatever else some
+    server takes for an end is content here; what becomes of it is for relay.smtp.lines to say.
     """
 
-    __slots__ = ("_at_start", "_held", "ended", "has_nul", "has_stray", "remainder")
+    __slots__ = ("_at_start", "_held", "ended", "remainder")
 
     def __init__(self) -> None:
         # The line that said DATA ended with CRLF, so `.` CRLF right behind it ends an empty
@@ -37,15 +37,6 @@ class ContentScanner:
         """Whether the end has been seen."""
         self.remainder = b""
         """What followed the end: the client's next commands."""
-        self.has_stray = False
-        """Whether a CR or LF outside CRLF was seen."""
-        self.has_nul = False
-        """Whether a NUL was seen."""
-
-    @property
-    def is_flawed(self) -> bool:
-        """Whether something was seen for which the mail will be refused."""
-        return self.has_stray or self.has_nul
 
     def feed(self, octets: bytes) -> bytes:
         """Take the next octets; return the content they complete. Not to be called once ended."""
@@ -65,14 +56,8 @@ class ContentScanner:
             octets = octets[: len(octets) - held]
         if not octets:
             return b""
-        if not self.has_stray:
-            # Once every CR is known to be followed by LF, as many LF as CR leaves none over.
-            self.has_stray = _STRAY_CR.search(octets) is not None or (
-                octets.count(b"\n") != octets.count(b"\r")
-            )
-        self.has_nul = self.has_nul or b"\0" in octets
         if dot and dot.start() != end:
-            octets = octets.replace(_STUFFED, _CRLF)
+            octets = _STUFFED.sub(_CRLF, octets)
         if self._at_start:
             self._at_start = False
             return octets[len(_CRLF) :]

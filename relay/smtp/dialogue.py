@@ -17,11 +17,19 @@ from relay.smtp.authentication import RESPONSE_LIMIT
 from relay.smtp.connection import Connection
 from relay.smtp.hangup import HangUpError
 from relay.smtp.settings import Deadlines
+from relay.smtp.wire import READ_AHEAD
 
 # Octets, CRLF not counted. RFC 5321 section 4.5.3.1.4, and what SIZE, BODY, AUTH and the DSN
 # parameters may add to MAIL and RCPT.
 _LINE_LIMIT: Final = 510
-_LINE_LIMITS: Final = {b"MAIL": 2048, b"RCPT": 2048, b"AUTH": RESPONSE_LIMIT + 32}
+_CHUNK: Final = b"BDAT"
+_LINE_LIMITS: Final = {
+    b"MAIL": 2048,
+    b"RCPT": 2048,
+    b"AUTH": RESPONSE_LIMIT + 32,
+    # Whatever else stands on the line, the octets it announces must be taken for content.
+    _CHUNK: READ_AHEAD,
+}
 
 # Between two accepted mails. A client that keeps its connection may well send RSET or NOOP with
 # every mail; one that sends nothing else is not here to send mail.
@@ -66,12 +74,15 @@ class Dialogue(Connection):
         """Whether MAIL was taken and its transaction is not over."""
 
     @abstractmethod
-    def forget_transaction(self) -> None:
+    async def forget_transaction(self) -> None:
         """Return to where MAIL may be given."""
 
     async def converse(self) -> None:
         """Greet, then obey one command after the other."""
         self.say(self.banner())
+        # TLS where we speak none, and what probes send: such may never come to the end of a line.
+        if not _may_begin(await self.peek()):
+            raise HangUpError(replies.NOT_SMTP, mute=True)
         while True:
             await self._obey(await self.next_line())
 
@@ -118,7 +129,10 @@ class Dialogue(Connection):
         command = self.obeyed.get(verb)
         if command is None:
             if verb in _OTHER_PROTOCOLS or (line and not line[:1].isalpha()):
-                raise HangUpError(replies.NOT_SMTP)
+                raise HangUpError(replies.NOT_SMTP, mute=True)
+            if verb.startswith(_CHUNK):
+                # Content follows, who knows how much: `BDAT<tab>86`.
+                raise HangUpError(replies.BDAT_SYNTAX, linger=True)
             is_long = len(line) > _LINE_LIMIT
             self.say_junk(replies.LINE_TOO_LONG if is_long else replies.UNKNOWN_COMMAND)
         elif len(line) > _LINE_LIMITS.get(verb, _LINE_LIMIT):
@@ -136,8 +150,13 @@ class Dialogue(Connection):
         except Exception as error:
             if self.is_lost:
                 raise
-            self.forget_transaction()
+            await self.forget_transaction()
             self.note_fault("smtp.command", error)
             self.say(replies.INTERNAL_ERROR.line)
         if self._faults >= _FAULT_LIMIT:
             raise HangUpError(replies.TOO_MANY_FAULTS)
+
+
+def _may_begin(octet: bytes) -> bool:
+    """Whether a command line may begin so, an empty one included."""
+    return octet.isalpha() or octet in b"\r\n"

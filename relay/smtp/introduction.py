@@ -1,4 +1,4 @@
-"""Who a client is: HELO and EHLO, STARTTLS, AUTH.
+"""Who a client is: HELO and EHLO, STARTTLS, AUTH, a client certificate.
 
 Does not know mail: a subclass takes it from whoever is known well enough.
 """
@@ -7,25 +7,33 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import ssl
 from typing import Final, cast
 
+from relay.mail.reply import Refusal
 from relay.policy.admission import Auth
-from relay.policy.sender import Host
+from relay.policy.ruleset import Ruleset
+from relay.policy.sender import Sender
 from relay.smtp import replies
 from relay.smtp.authentication import AuthFailure, authenticate
-from relay.smtp.client import Client
+from relay.smtp.client import Certificate, Client, CredentialsChangedError, Proof
 from relay.smtp.dialogue import Dialogue
 from relay.smtp.hangup import HangUpError
 from relay.smtp.offer import Offer
+from relay.smtp.places import Place
 from relay.smtp.sasl import MECHANISMS
 from relay.smtp.settings import AuthWithoutTls, ListenerSettings, TlsMode
 from relay.smtp.surroundings import Surroundings
+from relay.smtp.tls import ServerContext, names_of_client, version_of
 
 _AUTH_FAILURE_LIMIT: Final = 3
 
 
 class Introduction(Dialogue):
-    """The part of a session in which it learns who the client is."""
+    """The part of a session in which it learns who the client is.
+
+    `peer` is where the client is: the client itself, where a proxy speaks for it.
+    """
 
     # ruff: noqa: N802
 
@@ -35,13 +43,15 @@ class Introduction(Dialogue):
         settings: ListenerSettings,
         surroundings: Surroundings,
         offer: Offer,
-        peer: Host,
+        place: Place,
     ) -> None:
         super().__init__(loop, surroundings.deadlines, surroundings.facts, secrets.token_hex(5))
-        self.peer = peer
+        self.peer = place.host
+        self.place = place
         self.settings = settings
         self.surroundings = surroundings
         self._offer = offer
+        self._tls = surroundings.tls.get(settings.name)
         self._auth_failures = 0
 
     @property
@@ -59,34 +69,40 @@ class Introduction(Dialogue):
         return self._offer.banner(self.surroundings.rules.current)
 
     def _create_session(self) -> Client:
-        return Client(self.loop, self._wire, self.peer)
+        return Client(self.loop, self._wire, self.peer, self._tls)
 
     def _set_rset_state(self) -> None:
-        self.forget_transaction()
+        """Do nothing: no transaction is older than its connection."""
+
+    async def converse(self) -> None:
+        """Greet whoever the handshake, if there was one, says it is."""
+        if self.client.is_secure:
+            self._learn_from_handshake()
+        await super().converse()
 
     # --- introductions ---
 
     async def smtp_HELO(self, hostname: str) -> None:
         """Begin without extensions."""
-        if self._introduce(hostname, extended=False):
+        if await self._introduce(hostname, extended=False):
             self.say(self._offer.helo(self.surroundings.rules.current))
 
     async def smtp_EHLO(self, hostname: str) -> None:
         """Begin, and say what we offer."""
-        if self._introduce(hostname, extended=True):
+        if await self._introduce(hostname, extended=True):
             client = self.client
-            may_auth = self._takes_passwords and client.proven is None
+            may_auth = self._takes_passwords and not client.has_logged_in
             ruleset = self.surroundings.rules.current
             self.say(self._offer.ehlo(ruleset, secure=client.is_secure, auth=may_auth))
 
-    def _introduce(self, name: str, *, extended: bool) -> bool:
+    async def _introduce(self, name: str, *, extended: bool) -> bool:
         if not name:
             self.say_junk(replies.HELO_SYNTAX)
             return False
         if self.client.host_name:
             # Again and again is not an introduction.
             self.count_junk()
-        self.forget_transaction()
+        await self.forget_transaction()
         self.client.introduce(name, extended=extended)
         return True
 
@@ -94,12 +110,12 @@ class Introduction(Dialogue):
 
     async def smtp_STARTTLS(self, arg: str) -> None:
         """Encrypt the connection and forget what was said in the clear (RFC 3207)."""
-        context = self.surroundings.tls
+        tls = self._tls
         if arg:
             self.say_junk(replies.NO_ARGUMENT)
         elif self.client.is_secure:
             self.say_junk(replies.TLS_ALREADY)
-        elif context is None or not self._has_starttls:
+        elif tls is None or not self._has_starttls:
             self.say_junk(replies.NOT_IMPLEMENTED)
         else:
             if not self.has_more:
@@ -109,10 +125,33 @@ class Introduction(Dialogue):
             # not be the client (CVE-2011-0411).
             if self.has_more:
                 raise HangUpError(replies.OCTETS_BEHIND_STARTTLS, linger=True)
-            await self.encrypt(context)
-            self.forget_transaction()
+            await self.encrypt(tls.current)
+            await self.forget_transaction()
             self.session = self._create_session()
             self.obeyed = self.commands
+            self._learn_from_handshake()
+
+    def distrusted(self) -> None:
+        """Tell of a certificate that did not verify; it ends the connection."""
+        self.facts.auth_failed(self.session_id, "certificate", "credentials")
+
+    def _learn_from_handshake(self) -> None:
+        """Take note of what the handshake says of the client."""
+        tls = cast("ssl.SSLObject", self.client.ssl_object)
+        self.facts.encrypted(self.session_id, self.settings.name, version_of(tls))
+        names = names_of_client(tls)
+        if not names:
+            return
+        context = cast("ServerContext", tls.context)
+        certificate = Certificate(names, context.authorities)
+        ruleset = self.surroundings.rules.current
+        sender = ruleset.senders.with_certificate(names)
+        if sender is None or self._tls is None or not certificate.is_good_for(self._tls):
+            self.facts.certificate_unknown(self.session_id, names)
+            return
+        self.client.prove(Proof(sender, ruleset, certificate))
+        self.facts.authenticated(self.session_id, "certificate", sender.name)
+        self._take_share(sender)
 
     async def demand_starttls(self, arg: str) -> None:  # noqa: ARG002
         """Refuse what may only be said under TLS (RFC 3207 section 4)."""
@@ -129,7 +168,11 @@ class Introduction(Dialogue):
             return False
         if self.client.is_secure:
             return True
-        is_exempt = self.settings.auth_without_tls is AuthWithoutTls.LOOPBACK
+        # A proxy on this host would make the whole world local.
+        is_exempt = (
+            self.settings.auth_without_tls is AuthWithoutTls.LOOPBACK
+            and not self.settings.trusted_proxies
+        )
         return is_exempt and self.client.is_on_this_host and not self.needs_starttls
 
     async def smtp_AUTH(self, arg: str) -> None:
@@ -145,7 +188,7 @@ class Introduction(Dialogue):
             self.say_junk(replies.HELO_FIRST)
         elif self.settings.auth is Auth.OFF:
             self.say_junk(replies.AUTH_NOT_OFFERED)
-        elif client.proven is not None or self.is_in_transaction:
+        elif client.has_logged_in or self.is_in_transaction:
             self.say_junk(replies.AUTH_NOT_NOW)
         elif not mechanism or " " in initial:
             self.say_junk(replies.AUTH_SYNTAX)
@@ -168,8 +211,9 @@ class Introduction(Dialogue):
             host=self.peer,
         )
         if not isinstance(answer, AuthFailure):
-            self.client.prove(answer, ruleset)
+            self.client.prove(Proof(answer, ruleset))
             self.facts.authenticated(self.session_id, mechanism.lower(), answer.name)
+            self._take_share(answer)
             self.say(replies.AUTHENTICATED.line)
             return
         self.facts.auth_failed(self.session_id, mechanism.lower(), answer.reason)
@@ -177,3 +221,21 @@ class Introduction(Dialogue):
         self._auth_failures += 1
         if self._auth_failures >= _AUTH_FAILURE_LIMIT:
             raise HangUpError(replies.TOO_MANY_AUTH_FAILURES)
+
+    # --- the sender ---
+
+    def sender_under(self, ruleset: Ruleset) -> Sender | Refusal:
+        """Say which sender this is by these rules; hang up on one that it no longer is."""
+        try:
+            sender = self.client.identity(ruleset, self.settings.auth)
+        except CredentialsChangedError:
+            raise HangUpError(replies.CREDENTIALS_CHANGED) from None
+        if isinstance(sender, Sender):
+            self._take_share(sender)
+        return sender
+
+    def _take_share(self, sender: Sender) -> None:
+        """Count the connection as the sender's; hang up on one that has its share already."""
+        if not self.place.is_of(sender.name):
+            self.facts.connection_refused(self.settings.name, str(self.peer), "sender")
+            raise HangUpError(replies.TOO_MANY_OF_SENDER)

@@ -1,6 +1,6 @@
 """The listeners: who is let in, encrypted and greeted, and how all are drained.
 
-Does not know what a session says.
+Does not know what a session says, nor what a PROXY header looks like.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import ssl
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
@@ -16,7 +17,9 @@ from typing import Any, Final
 from relay.policy.sender import Host
 from relay.smtp.doorway import Doorway
 from relay.smtp.offer import Offer
-from relay.smtp.places import Capacity, Places, raise_capacity
+from relay.smtp.places import Capacity, Place, Places, raise_capacity
+from relay.smtp.preamble import take_header
+from relay.smtp.proxy import ProxyHeaderError, source
 from relay.smtp.replies import SHUTTING_DOWN, TOO_MANY_CONNECTIONS
 from relay.smtp.session import Session
 from relay.smtp.sessions import Sessions
@@ -43,23 +46,16 @@ class Listener:
     def __init__(
         self, settings: ListenerSettings, surroundings: Surroundings, capacity: Capacity
     ) -> None:
-        if settings.tls is not TlsMode.OFF and surroundings.tls is None:
+        if settings.tls is not TlsMode.OFF and settings.name not in surroundings.tls:
             raise ValueError(f"listener {settings.name} needs a TLS certificate")
         self.settings = settings
-        self._places = Places(settings.max_connections, capacity)
-        self.sessions = Sessions(self._places)
+        self.places = Places(settings.max_connections, capacity)
+        self.sessions = Sessions(self.places)
         self._surroundings = surroundings
         self._offer = Offer(settings)
         self._doorway: Doorway | None = None
         self._arriving: set[asyncio.Task[None]] = set()
-        self._encryption: dict[str, Any] = {}
-        if settings.tls is TlsMode.IMPLICIT:
-            deadlines = surroundings.deadlines
-            self._encryption = {
-                "ssl": surroundings.tls,
-                "ssl_handshake_timeout": deadlines.handshake,
-                "ssl_shutdown_timeout": deadlines.linger,
-            }
+        self._is_implicit = settings.tls is TlsMode.IMPLICIT
         self.port = 0
         """The port listened on; 0 until then."""
 
@@ -71,32 +67,83 @@ class Listener:
 
     def _arrived(self, wire: socket.socket, peer: Host) -> None:
         """Let a connection in, or send it away."""
-        if self._places.take(peer):
-            task = asyncio.get_running_loop().create_task(self._welcome(wire, peer))
-            self._arriving.add(task)
-            task.add_done_callback(self._arriving.discard)
+        trusted = self.settings.trusted_proxies
+        if trusted and not any(peer in network for network in trusted):
+            wire.close()
+            self._refused(peer, "proxy")
             return
+        place = self.places.take()
+        # Behind a proxy it is not yet known whose network it is.
+        if place is None or not (trusted or place.is_for(peer)):
+            self._send_away(wire, peer, place)
+            return
+        welcome = self._meet(wire, peer, place) if trusted else self._welcome(wire, place)
+        task = asyncio.get_running_loop().create_task(welcome)
+        self._arriving.add(task)
+        task.add_done_callback(self._arriving.discard)
+
+    async def _meet(self, wire: socket.socket, proxy: Host, place: Place) -> None:
+        """Let a connection in behind its PROXY header."""
+        loop, limit = asyncio.get_running_loop(), self._surroundings.deadlines.proxy_header
+        try:
+            header = await take_header(loop, wire, limit)
+            # A proxy that only looks whether we are there need not say so.
+            peer = (source(header) or proxy) if header else None
+        except (ProxyHeaderError, OSError):
+            peer = None
+            self._refused(proxy, "proxy_header")
+        except BaseException:
+            wire.close()
+            place.give_back()
+            raise
+        if peer is None:
+            wire.close()
+            place.give_back()
+        elif place.is_for(peer):
+            await self._welcome(wire, place)
+        else:
+            self._send_away(wire, peer, place)
+
+    async def _welcome(self, wire: socket.socket, place: Place) -> None:
+        """Begin the session, after the handshake where there is one."""
+        loop, surroundings = asyncio.get_running_loop(), self._surroundings
+        session = Session(loop, self.settings, surroundings, self._offer, self.sessions, place)
+        try:
+            await loop.connect_accepted_socket(lambda: session, wire, **self._encryption())
+        except ssl.SSLCertVerificationError:
+            self._refused(place.host, "certificate")
+        except OSError:
+            if self._is_implicit:
+                self._refused(place.host, "tls")
+        finally:
+            if not session.has_begun:
+                place.give_back()
+
+    def _encryption(self) -> dict[str, Any]:
+        """Return how the event loop is to encrypt from the first octet."""
+        if not self._is_implicit:
+            return {}
+        deadlines = self._surroundings.deadlines
+        return {
+            "ssl": self._surroundings.tls[self.settings.name].current,
+            "ssl_handshake_timeout": deadlines.handshake,
+            "ssl_shutdown_timeout": deadlines.linger,
+        }
+
+    def _send_away(self, wire: socket.socket, peer: Host, place: Place | None) -> None:
+        """Tell a client that there are too many already."""
+        if place is not None:
+            place.give_back()
         with wire:
             # To a client that waits for TLS this would be noise, and TLS is too dear to be given
             # to one that is sent away.
-            if not self._encryption:
+            if not self._is_implicit:
                 with contextlib.suppress(OSError):
                     wire.send(TOO_MANY_CONNECTIONS.line)
-        self._surroundings.facts.connection_refused(self.settings.name, str(peer), "limit")
+        self._refused(peer, "limit")
 
-    async def _welcome(self, wire: socket.socket, peer: Host) -> None:
-        """Begin the session, after the handshake where there is one."""
-        loop = asyncio.get_running_loop()
-        session = Session(loop, self.settings, self._surroundings, self._offer, self.sessions, peer)
-        try:
-            await loop.connect_accepted_socket(lambda: session, wire, **self._encryption)
-        except OSError:
-            if self._encryption:
-                facts = self._surroundings.facts
-                facts.connection_refused(self.settings.name, str(peer), "tls")
-        finally:
-            if not session.has_begun:
-                self._places.give_back(peer)
+    def _refused(self, peer: Host, reason: str) -> None:
+        self._surroundings.facts.connection_refused(self.settings.name, str(peer), reason)
 
     def close(self) -> None:
         """Accept no more connections; sessions go on."""

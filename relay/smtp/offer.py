@@ -37,6 +37,11 @@ class Offer:
             said = self._said[secure, auth] = self._ehlo(ruleset, secure=secure, auth=auth)
         return said
 
+    def largest(self, ruleset: Ruleset) -> int:
+        """Return the most octets anybody may send in one message here; 0: there is nobody."""
+        reachable = self._reachable(ruleset)
+        return max((sender.limits.message_size for sender in reachable), default=0)
+
     def _renew(self, ruleset: Ruleset) -> None:
         if ruleset.generation != self._generation:
             self._generation = ruleset.generation
@@ -46,20 +51,29 @@ class Offer:
             }
 
     def _ehlo(self, ruleset: Ruleset, *, secure: bool, auth: bool) -> bytes:
-        reachable = [s for s in ruleset.senders.values() if self._is_reachable(s)]
         # RFC 1870 section 4: a SIZE of 0 would promise that there is no limit.
-        size = max((sender.limits.message_size for sender in reachable), default=0)
-        lines = [ruleset.hostname, "PIPELINING", f"SIZE {size}" if size else "SIZE", "8BITMIME"]
+        size = self.largest(ruleset)
+        lines = ["PIPELINING", f"SIZE {size}" if size else "SIZE", "8BITMIME", "CHUNKING"]
+        caps = [s.limits.recipients_per_message for s in self._reachable(ruleset)]
+        if caps:
+            # RFC 9422: whoever the client will turn out to be, so many are not too many.
+            lines.append(f"LIMITS RCPTMAX={min(caps)}")
         if not secure and self._settings.tls in (TlsMode.STARTTLS, TlsMode.STARTTLS_REQUIRED):
             lines.append("STARTTLS")
         if auth:
             lines.append("AUTH PLAIN LOGIN")
         lines.append("ENHANCEDSTATUSCODES")
+        off = self._settings.extensions_off
+        lines = [ruleset.hostname, *(line for line in lines if line.split()[0] not in off)]
         said = [f"250-{line}\r\n" for line in lines[:-1]] + [f"250 {lines[-1]}\r\n"]
         return "".join(said).encode("ascii")
+
+    def _reachable(self, ruleset: Ruleset) -> list[Sender]:
+        return [sender for sender in ruleset.senders.values() if self._is_reachable(sender)]
 
     def _is_reachable(self, sender: Sender) -> bool:
         """Whether a client of this listener can be that sender."""
         auth = self._settings.auth
         by_login = bool(sender.login) and auth is not Auth.OFF
-        return by_login or (bool(sender.networks) and auth is not Auth.REQUIRED)
+        by_certificate = bool(sender.certificates) and self._settings.takes_certificates
+        return by_login or by_certificate or (bool(sender.networks) and auth is not Auth.REQUIRED)

@@ -1,41 +1,36 @@
-"""One DATA: content from the wire into the spool, and the reply it earns.
+"""One content: from the command that brings it into the spool, and the reply it earns.
 
-The content is always read to its end, refused or not, so that no octet of it is ever taken for a
-command. Does not know commands.
+The same for DATA and BDAT, which know where a content ends; so a mail is judged alike however it
+comes. Does not know commands.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from relay.mail.envelope import Mail, QueueId
 from relay.mail.reply import Refusal
 from relay.policy.admission import too_large
 from relay.ports import Clock, Draft, SpoolError, SpoolFullError, WithdrawnError
 from relay.smtp.content import ContentIntake
-from relay.smtp.data import ContentScanner
 from relay.smtp.dialogue import Dialogue
-from relay.smtp.hangup import HangUpError
+from relay.smtp.lines import ContentLines
 from relay.smtp.replies import (
     CONTENT_FAULT,
+    LONG_LINE,
     NOTHING_QUEUED,
     NUL_IN_CONTENT,
     SPOOL_FAILED,
     SPOOL_FULL,
     STRAY_LINE_ENDING,
-    TIMED_OUT,
 )
 from relay.smtp.surroundings import Surroundings
-from relay.smtp.trace import trace_fields
+from relay.smtp.trace import redirected_from, trace_fields
 from relay.smtp.transaction import Transaction
-
-# How far beyond its limit a client may go on before it is cut off. Up to there it gets to read why
-# it was refused; beyond, it would only keep the line busy.
-OVERRUN: Final = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +43,10 @@ class Origin:
 
 
 class Reception:
-    """Receives one content."""
+    """Receives one content. What is refused is taken all the same, and not kept.
+
+    `given_up` is called when nothing has come of it.
+    """
 
     def __init__(
         self,
@@ -56,67 +54,75 @@ class Reception:
         transaction: Transaction,
         surroundings: Surroundings,
         origin: Origin,
+        lines: ContentLines,
+        given_up: Callable[[], object],
     ) -> None:
         self._dialogue = dialogue
         self._transaction = transaction
         self._surroundings = surroundings
         self._origin = origin
-        self._scanner = ContentScanner()
+        self._lines = lines
+        self._given_up = given_up
         # Not a method of ours: with one, intake and reception would keep each other alive.
         trace = partial(_trace, surroundings.clock, origin.trace_opening, transaction)
         self._intake = ContentIntake(
             surroundings.spool, transaction.sender, trace, surroundings.headers
         )
-        self.has_ended = False
-        """Whether the content was read to its end, so that commands can follow."""
+        self._refusal: Refusal | None = None
+        self._kept = 0  # octets, with line ends as they are to be kept: never fewer than came
+        self.octets = 0
+        """Octets taken; dots that were stuffed are not counted (RFC 1870 section 5)."""
         self.is_accepted = False
         """Whether the reply was 250."""
 
-    async def receive(self) -> bytes:
-        """Read the content, keep or refuse it, and return the reply."""
-        try:
-            refusal = await self._read()
-            self.has_ended = True
-            answer = refusal or await self._keep()
-        except HangUpError as end:
-            if end.reply is TIMED_OUT:
-                self._refused(Refusal(TIMED_OUT, "timeout"))
-            raise
-        finally:
-            # Does nothing to what was committed.
-            await self._intake.discard()
+    async def take(self, octets: bytes) -> None:
+        """Take the next octets."""
+        self.octets += len(octets)
+        await self._pass_on(self._lines.feed(octets))
+
+    async def conclude(self) -> bytes:
+        """Keep or refuse the content, now that all of it has come, and return the reply."""
+        rest = self._lines.end()
+        if rest:
+            await self._pass_on(rest)
+        answer = self._verdict() or await self._guard(self._intake.end()) or await self._keep()
         if isinstance(answer, Refusal):
-            self._refused(answer)
+            self.refused(answer)
             return answer.reply.line
         self.is_accepted = True
         return answer
 
-    # --- reading ---
+    async def close(self) -> None:
+        """Forget the content, unless it was accepted; to be called however it went."""
+        # Does nothing to what was committed.
+        await self._intake.discard()
+        if not self.is_accepted:
+            self._given_up()
 
-    async def _read(self) -> Refusal | None:
-        dialogue, scanner, intake = self._dialogue, self._scanner, self._intake
-        limit = self._transaction.sender.limits.message_size
-        until = dialogue.loop.time() + dialogue.deadlines.data
-        refusal: Refusal | None = None
-        unkept = 0
-        while not scanner.ended:
-            octets = scanner.feed(await dialogue.next_chunk(until))
-            if refusal is None and not scanner.is_flawed:
-                refusal = await self._guard(intake.take(octets))
-                continue
-            await intake.discard()
-            unkept += len(octets)
-            if intake.size + unkept > limit + OVERRUN:
-                refusal = too_large(self._transaction.sender)
-                self._refused(refusal)
-                raise HangUpError(refusal.reply, linger=True)
-        dialogue.give_back(scanner.remainder)
-        # A flaw comes first: whatever else was found may be due to it.
-        if scanner.has_stray:
+    def refused(self, refusal: Refusal) -> None:
+        """Tell that the content was refused."""
+        self._surroundings.facts.refused(
+            self._origin.session_id, "data", refusal, self._transaction.sender.name
+        )
+
+    async def _pass_on(self, octets: bytes) -> None:
+        self._kept += len(octets)
+        if self._refusal is None and not self._lines.is_flawed:
+            self._refusal = await self._guard(self._intake.take(octets))
+        else:
+            await self._intake.discard()
+
+    def _verdict(self) -> Refusal | None:
+        """Say what is wrong with the content; the same whatever the pieces it came in."""
+        sender, lines = self._transaction.sender, self._lines
+        if self._kept > sender.limits.message_size:
+            return too_large(sender)
+        # Then flaws: what else was found may be due to them.
+        if lines.has_stray:
             return STRAY_LINE_ENDING
-        if scanner.has_nul:
+        if lines.has_nul:
             return NUL_IN_CONTENT
-        return refusal or await self._guard(intake.end())
+        return LONG_LINE if lines.has_long else self._refusal
 
     async def _guard(self, step: Coroutine[Any, Any, Refusal | None]) -> Refusal | None:
         """Await a step of the intake; its faults are refusals, for the rest is still content."""
@@ -177,14 +183,11 @@ class Reception:
             dialogue.on_lost = None
             dialogue.timer.busy()
 
-    def _refused(self, refusal: Refusal) -> None:
-        self._surroundings.facts.refused(
-            self._origin.session_id, "data", refusal, self._transaction.sender.name
-        )
-
 
 def _trace(clock: Clock, opening: bytes, transaction: Transaction, queue_id: QueueId) -> bytes:
-    return trace_fields(opening, queue_id, clock.now(), transaction.only_recipient)
+    fields = trace_fields(opening, queue_id, clock.now(), transaction.only_recipient)
+    spared = transaction.redirected
+    return fields + redirected_from(spared) if spared else fields
 
 
 def _refuse(error: SpoolError) -> Refusal:

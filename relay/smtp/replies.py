@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from relay.mail.reply import Refusal, Reply
+from relay.smtp.lines import LINE_LIMIT
 
 # --- going on -------------------------------------------------------------------------------------
 
@@ -29,6 +30,7 @@ NO_ARGUMENT: Final = Reply(501, "5.5.4", "This command takes no argument")
 # RFC 2034 section 3: replies to HELO and EHLO carry no enhanced status.
 HELO_SYNTAX: Final = Reply(501, "", "Syntax: EHLO hostname")
 MAIL_SYNTAX: Final = Reply(501, "5.5.4", "Syntax: MAIL FROM:<address>")
+BDAT_SYNTAX: Final = Reply(501, "5.5.4", "Syntax: BDAT size [LAST]")
 RCPT_SYNTAX: Final = Reply(501, "5.5.4", "Syntax: RCPT TO:<address>")
 BAD_PARAMETER: Final = Reply(501, "5.5.4", "A parameter is malformed or given twice")
 UNKNOWN_PARAMETER: Final = Reply(555, "5.5.4", "A parameter is not recognised or not implemented")
@@ -38,6 +40,9 @@ NESTED_MAIL: Final = Reply(503, "5.5.1", "A transaction is open already; finish 
 MAIL_FIRST: Final = Reply(503, "5.5.1", "Send MAIL first")
 RCPT_FIRST: Final = Reply(503, "5.5.1", "Send RCPT first")
 NO_VALID_RECIPIENT: Final = Reply(554, "5.5.1", "No valid recipient")
+CONTENT_BEGUN: Final = Reply(503, "5.5.1", "Content has begun; finish it with BDAT or send RSET")
+CHUNK_FAILED: Final = Reply(503, "5.5.1", "A part of this message was refused; send RSET")
+CHUNK_TOO_LARGE: Final = Reply(552, "5.3.4", "No message may have as many octets as announced")
 TLS_ALREADY: Final = Reply(503, "5.5.1", "TLS is active already")
 
 # --- AUTH (RFC 4954) ------------------------------------------------------------------------------
@@ -60,10 +65,6 @@ TLS_REQUIRED: Final = Refusal(
 )
 _NO_SPACE: Final = Reply(452, "4.3.1", "Insufficient system storage; try again later")
 NO_ROOM: Final = Refusal(_NO_SPACE, "disk")
-TOO_MANY_RECIPIENTS: Final = Refusal(
-    Reply(452, "4.5.3", "Too many recipients; send the rest in another transaction"),
-    "too_many_recipients",
-)
 STRAY_LINE_ENDING: Final = Refusal(
     Reply(550, "5.6.0", "The message has a CR or LF that is not part of CRLF; mend the client"),
     "bad_content",
@@ -71,10 +72,14 @@ STRAY_LINE_ENDING: Final = Refusal(
 NUL_IN_CONTENT: Final = Refusal(
     Reply(550, "5.6.0", "The message has a NUL octet; encode it as base64"), "bad_content"
 )
+LONG_LINE: Final = Refusal(
+    Reply(550, "5.6.0", f"The message has a line of more than {LINE_LIMIT} octets; wrap its lines"),
+    "bad_content",
+)
 CONTROL_IN_HEADER: Final = Refusal(
     Reply(554, "5.6.0", "The header has a control character; mend the client"), "bad_content"
 )
-TOO_MANY_HEADERS: Final = Refusal(_NO_SPACE, "spool")
+TOO_MANY_HEADERS: Final = Refusal(_NO_SPACE, "busy")
 SPOOL_FULL: Final = Refusal(_NO_SPACE, "spool")
 SPOOL_FAILED: Final = Refusal(
     Reply(451, "4.3.0", "The mail could not be stored; try again later"), "spool"
@@ -86,10 +91,14 @@ INTERNAL_ERROR: Final = Reply(451, "4.3.0", "Internal error, try again later")
 CONTENT_FAULT: Final = Refusal(INTERNAL_ERROR, "spool")
 TOO_MANY_FAULTS: Final = Reply(421, "4.3.0", "Internal error, closing connection")
 TOO_MANY_CONNECTIONS: Final = Reply(421, "4.3.2", "Too many connections, try again later")
+TOO_MANY_OF_SENDER: Final = Reply(
+    421, "4.7.0", "Too many connections of this sender, try again later"
+)
 SHUTTING_DOWN: Final = Reply(421, "4.3.2", "Service shutting down")
 TIMED_OUT: Final = Reply(421, "4.4.2", "Timed out, closing connection")
 TOO_MUCH_JUNK: Final = Reply(421, "4.7.0", "Too many commands without mail, closing connection")
 NOT_SMTP: Final = Reply(421, "4.7.0", "This is an SMTP server, closing connection")
 TOO_MANY_AUTH_FAILURES: Final = Reply(421, "4.7.0", "Too many failed authentications")
+SESSION_TOO_LONG: Final = Reply(421, "4.3.2", "This session has lasted long enough; connect again")
 CREDENTIALS_CHANGED: Final = Reply(421, "4.7.0", "Your login has changed; connect again")
 OCTETS_BEHIND_STARTTLS: Final = Reply(554, "5.5.0", "Octets followed STARTTLS, closing connection")

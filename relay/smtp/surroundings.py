@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from relay.facts import Facts
+from relay.policy.allowance import Allowances
 from relay.ports import Clock, Rules, Spool, Suppressions
 from relay.smtp.auth import Verifier
 from relay.smtp.headers import HeaderWindow
-from relay.smtp.rates import SenderRates
 from relay.smtp.settings import Deadlines
+from relay.smtp.tls import TlsInForce
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """The collaborators of every session. `tls` is None where no listener needs it."""
+    """The collaborators of every session. `tls` has, by its name, that of each listener's."""
 
     rules: Rules
     spool: Spool
@@ -23,7 +24,7 @@ class Surroundings:
     facts: Facts
     clock: Clock
     verifier: Verifier
-    tls: ssl.SSLContext | None = None
-    rates: SenderRates = field(default_factory=SenderRates)
+    allowances: Allowances
+    tls: Mapping[str, TlsInForce] = field(default_factory=dict)
     headers: HeaderWindow = field(default_factory=HeaderWindow)
     deadlines: Deadlines = field(default_factory=Deadlines)

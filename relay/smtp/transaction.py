@@ -5,50 +5,63 @@ Decides RCPT. Does not know the wire or the spool.
 
 from __future__ import annotations
 
-from typing import Final
-
 from relay.mail.address import Address
 from relay.mail.envelope import Envelope
+from relay.mail.feedback import Suppression
 from relay.mail.reply import Refusal
-from relay.policy.admission import admit_recipient
+from relay.policy.admission import admit_recipient, too_many_recipients
+from relay.policy.ruleset import Ruleset
 from relay.policy.sender import OnSuppressed, Sender
-from relay.ports import Suppressions
-from relay.smtp.replies import TOO_MANY_RECIPIENTS
-
-# RFC 5321 section 4.5.3.1.8 asks for at least 100.
-RECIPIENT_LIMIT: Final = 1000
 
 
 class Transaction:
     """What has been agreed on since MAIL, by the rules that were in force then."""
 
-    __slots__ = ("_dropped", "_recipients", "hostname", "reverse_path", "sender", "was_tried")
+    __slots__ = (
+        "_dropped",
+        "_recipients",
+        "has_content",
+        "reverse_path",
+        "ruleset",
+        "sender",
+        "was_tried",
+    )
 
-    def __init__(self, sender: Sender, reverse_path: Address | None, hostname: str) -> None:
+    def __init__(self, sender: Sender, reverse_path: Address, ruleset: Ruleset) -> None:
         self.sender = sender
         self.reverse_path = reverse_path
-        self.hostname = hostname
+        self.ruleset = ruleset
         self.was_tried = False
         """Whether RCPT was given at all, whatever came of it."""
+        self.has_content = False
+        """Whether BDAT was given: from then on, nothing but BDAT can follow."""
         # In the order given, each once.
         self._recipients: dict[Address, None] = {}
         self._dropped: dict[Address, None] = {}
 
-    def add(self, recipient: Address, suppressions: Suppressions) -> Refusal | bool:
-        """Add a recipient, or say why not. False: it was added before, and is admitted again."""
-        if recipient in self._recipients or recipient in self._dropped:
-            return False
-        if len(self._recipients) + len(self._dropped) >= RECIPIENT_LIMIT:
-            return TOO_MANY_RECIPIENTS
-        suppression = suppressions.find(recipient)
-        refusal = admit_recipient(self.sender, recipient, suppression)
+    def holds(self, recipient: Address) -> bool:
+        """Whether the recipient was added before."""
+        return recipient in self._recipients or recipient in self._dropped
+
+    def add(self, recipient: Address, suppression: Suppression | None) -> Refusal | None:
+        """Add a recipient, or say why not. `suppression` is what the list says of it."""
+        sender = self.sender
+        if len(self._recipients) + len(self._dropped) >= sender.limits.recipients_per_message:
+            return too_many_recipients(sender)
+        refusal = admit_recipient(sender, recipient, suppression)
         if refusal is not None:
             return refusal
-        if suppression is not None and self.sender.on_suppressed is OnSuppressed.DROP:
+        is_mailed = suppression is None or sender.redirect_all is not None
+        if not is_mailed and sender.on_suppressed is OnSuppressed.DROP:
             self._dropped[recipient] = None
         else:
             self._recipients[recipient] = None
-        return True
+        return None
+
+    @property
+    def mailed(self) -> tuple[Address, ...]:
+        """The recipients as the client gave them, less those that are dropped."""
+        return tuple(self._recipients)
 
     @property
     def has_recipient(self) -> bool:
@@ -68,9 +81,18 @@ class Transaction:
     @property
     def only_recipient(self) -> Address | None:
         """The recipient, where there is exactly one."""
-        return next(iter(self._recipients)) if len(self._recipients) == 1 else None
+        recipients = self.envelope.recipients
+        return recipients[0] if len(recipients) == 1 else None
+
+    @property
+    def redirected(self) -> tuple[Address, ...]:
+        """The recipients whose mail goes to somebody else instead."""
+        return () if self.sender.redirect_all is None else self.mailed
 
     @property
     def envelope(self) -> Envelope:
-        """What is to be spooled."""
+        """What is to be spooled: whom the mail goes to, which a sender may have redirected."""
+        instead = self.sender.redirect_all
+        if instead is not None and self._recipients:
+            return Envelope(self.reverse_path, (instead,))
         return Envelope(self.reverse_path, tuple(self._recipients))

@@ -68,7 +68,7 @@ def refuse_unsafe(path: Path, kind: str) -> None:
 
 
 class Room:
-    """Whether the disk has room, asked at every MAIL and so answered from a recent look."""
+    """Whether the disk has room, asked again and again and so answered from a recent look."""
 
     def __init__(self, path: Path, *, min_free: float, clock: Clock) -> None:
         self._path = path
@@ -76,23 +76,36 @@ class Room:
         self._clock = clock
         self._looked_at = float("-inf")
         self._spare = 0
-        self._admitted = 0
+        self._taken = 0  # by files, since that look
 
     def admits(self, octets: int, *, reusable: int, buffered: int) -> bool:
-        """Whether so many octets leave the floor of free space untouched; if so they are expected.
+        """Whether so many octets leave the floor of free space untouched.
 
         `reusable` are octets the databases have allocated and will use again, `buffered` those in
-        memory that are still to be written. What was admitted since the last look counts as
-        written, so that many clients at once cannot pass the floor between two looks.
+        memory that are still to be written. Keeps nothing free for what was announced: a client
+        that announces and never sends would keep it from the others. The floor is held when
+        content is written.
         """
+        self._look()
+        return octets <= self._spare + reusable - buffered - self._taken
+
+    def takes(self, octets: int, *, reusable: int, buffered: int) -> bool:
+        """Whether a file may grow by so many octets; if so they count as written.
+
+        `buffered` are other octets in memory; a file cannot use what the databases have free, but
+        those octets can.
+        """
+        self._look()
+        if octets > self._spare - max(0, buffered - reusable) - self._taken:
+            return False
+        self._taken += octets
+        return True
+
+    def _look(self) -> None:
         now = self._clock.monotonic()
         if now - self._looked_at >= _ROOM_AGE:
             disk = os.statvfs(self._path)
             floor = int(disk.f_blocks * self._min_free)
             self._spare = (disk.f_bavail - floor) * disk.f_frsize
             self._looked_at = now
-            self._admitted = 0
-        if octets > self._spare + reusable - buffered - self._admitted:
-            return False
-        self._admitted += octets
-        return True
+            self._taken = 0

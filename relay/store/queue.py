@@ -18,6 +18,7 @@ from relay.mail.entry import Settled, State
 from relay.mail.envelope import QueueId, SenderName
 from relay.ports import Claim, Claims, ContentFile, LeaseLostError, SpoolError
 from relay.store import returning, settling
+from relay.store.backlog import Backlogs
 from relay.store.batch import Operation
 from relay.store.claiming import AGAIN, Claiming, Found, Lease, set_aside
 from relay.store.columns import milliseconds
@@ -42,6 +43,7 @@ class EntryQueue(View):
         writer: Writer,
         reader: Reader,
         contents: Contents,
+        backlogs: Backlogs,
         *,
         facts: Facts,
         opened_at: datetime,
@@ -54,6 +56,7 @@ class EntryQueue(View):
         super().__init__(reader)
         self._writer = writer
         self._contents = contents
+        self._backlogs = backlogs
         self._facts = facts
         self._opened_at = milliseconds(opened_at)
         self._on_settled = on_settled
@@ -225,6 +228,7 @@ class EntryQueue(View):
         self._on_settled()
         if operation.result is None:
             claim = operation.item.lease
+            self._backlogs.forget(claim.mail)
             # Only now: a file that went before its row would be a row without its mail.
             if isinstance(claim.content, ContentFile):
                 self._contents.remove(claim.mail.queue_id)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from sqlite3 import Connection
-from typing import Final
+from typing import Final, TypeAlias
 
 from relay.mail.entry import LedgerLine
 from relay.mail.feedback import FeedbackEvent, Suppression
@@ -18,8 +18,10 @@ from relay.store import ledger, suppression
 from relay.store.batch import Operation
 from relay.store.columns import milliseconds
 from relay.store.reader import Reader
-from relay.store.suppression import SuppressionList
+from relay.store.suppression import Change, SuppressionList
 from relay.store.writer import Writer
+
+_Effects: TypeAlias = list[tuple[Change, Suppression]]
 
 _KNOWN: Final = "INSERT OR IGNORE INTO feedback VALUES (?, ?, ?, ?)"
 _AUDIT: Final = "INSERT INTO audit (at, actor, action, subject, detail) VALUES (?, ?, ?, ?, ?)"
@@ -56,51 +58,49 @@ class StoredRecord:
         """Store one feedback message and its effects in one transaction; durable on return."""
         now = self._clock.now()
 
-        def store(connection: Connection) -> list[Suppression] | None:
+        def store(connection: Connection) -> _Effects | None:
             kind = "" if event is None else event.kind
             values = (delivery_id, milliseconds(now), kind, raw)
             if not connection.execute(_KNOWN, values).rowcount:
                 return None
             if event is not None:
                 ledger.write_event(connection, event, delivery_id)
-            return [one for one in suppressions if suppression.take_in(connection, one)]
+            changes = [(suppression.take_in(connection, one), one) for one in suppressions]
+            return [(change, one) for change, one in changes if change is not None]
 
-        def stored(ended: Operation[list[Suppression] | None]) -> None:
+        def stored(ended: Operation[_Effects | None]) -> None:
             if ended.error is None:
-                for one in ended.result or ():
-                    self._suppressions.put(one)
+                for change, _ in ended.result or ():
+                    self._suppressions.apply(change)
 
-        return await self._writer.run(store, stored)
+        effects = await self._writer.run(store, stored)
+        return None if effects is None else [one for _, one in effects]
 
     async def suppress(self, suppressed: Suppression, *, actor: str) -> None:
         """Add or replace an entry by an operator's hand; audited."""
         now = self._clock.now()
 
-        def store(connection: Connection) -> None:
-            suppression.put(connection, suppressed)
+        def store(connection: Connection) -> Change:
             _audit(connection, now, actor, "suppress", suppressed.address, suppressed.detail)
+            return suppression.put(connection, suppressed)
 
-        def stored(ended: Operation[None]) -> None:
-            if ended.error is None:
-                self._suppressions.put(suppressed)
-
-        await self._writer.run(store, stored)
+        await self._writer.run(store, self._stored)
 
     async def unsuppress(self, address: str, *, actor: str, reason: str, now: datetime) -> bool:
         """Remove an entry; audited. False when there was none."""
         folded = address.lower()
 
-        def store(connection: Connection) -> bool:
-            removed = suppression.remove(connection, folded, now)
-            if removed:
+        def store(connection: Connection) -> Change | None:
+            change = suppression.remove(connection, folded, now)
+            if change is not None:
                 _audit(connection, now, actor, "unsuppress", folded, reason)
-            return removed
+            return change
 
-        def stored(ended: Operation[bool]) -> None:
-            if ended.error is None:
-                self._suppressions.drop(folded)
+        return await self._writer.run(store, self._stored) is not None
 
-        return await self._writer.run(store, stored)
+    def _stored(self, ended: Operation[Change] | Operation[Change | None]) -> None:
+        if ended.error is None and ended.result is not None:
+            self._suppressions.apply(ended.result)
 
     async def list_suppressed(self, after: str, limit: int) -> Sequence[Suppression]:
         """Return entries in order of address, after the given one."""

@@ -12,13 +12,17 @@ from sqlite3 import Connection
 from typing import Any, Final, NamedTuple
 
 from relay.facts import Facts
+from relay.mail.entry import Backlog
 from relay.mail.envelope import Envelope, Mail, SenderName, new_queue_id
 from relay.ports import Clock, Draft, SpoolError, WithdrawnError
+from relay.store.backlog import Backlogs
 from relay.store.batch import Operation
 from relay.store.columns import Rows, milliseconds, path_column, to_the_millisecond
-from relay.store.content import Contents, Stage, StoredDraft
+from relay.store.content import Contents
 from relay.store.disk import Room
+from relay.store.draft import Stage, StoredDraft
 from relay.store.states import BORN
+from relay.store.window import Window
 from relay.store.writer import Writer
 
 # Plain text: sqlite3 looks for an adapter for every value of an enum.
@@ -48,11 +52,20 @@ class AcceptedMail:
     """The front of the spool."""
 
     def __init__(
-        self, writer: Writer, contents: Contents, room: Room, *, clock: Clock, facts: Facts
+        self,
+        writer: Writer,
+        contents: Contents,
+        room: Room,
+        backlogs: Backlogs,
+        *,
+        clock: Clock,
+        facts: Facts,
     ) -> None:
         self._writer = writer
         self._contents = contents
         self._room = room
+        self._backlogs = backlogs
+        self._window = Window()
         self._clock = clock
         self._facts = facts
         self._probed_at = float("-inf")
@@ -62,7 +75,8 @@ class AcceptedMail:
 
     def draft(self) -> StoredDraft:
         """Open a draft under a new queue id."""
-        return StoredDraft(new_queue_id(self._clock.now()), self._contents)
+        queue_id = new_queue_id(self._clock.now())
+        return StoredDraft(queue_id, self._contents, self._window, self._may_grow)
 
     def has_room_for(self, octets: int) -> bool:
         """Whether mail of that size may be begun: the floor of free space holds, commits work."""
@@ -74,8 +88,17 @@ class AcceptedMail:
                 self._writer.probe()
             return False
         return self._room.admits(
-            octets, reusable=self._writer.free_octets, buffered=self._contents.buffered
+            octets, reusable=self._writer.free_octets, buffered=self._window.held
         )
+
+    def _may_grow(self, octets: int) -> bool:
+        """Whether the floor holds once octets of a draft have gone to its file."""
+        others = self._window.kept - octets
+        return self._room.takes(octets, reusable=self._writer.free_octets, buffered=others)
+
+    def backlog(self, sender: SenderName) -> Backlog:
+        """Return what is kept of a sender's mail, whatever its state; from memory."""
+        return self._backlogs.of(sender)
 
     async def commit(self, draft: Draft, sender: SenderName, envelope: Envelope) -> Mail:
         """Return once the mail survives power loss; else raise SpoolError, leaving nothing.
@@ -86,12 +109,11 @@ class AcceptedMail:
             raise SpoolError("there is no such draft; it was committed or discarded already")
         arrived_at = to_the_millisecond(self._clock.now())
         mail = Mail(draft.queue_id, sender, envelope, arrived_at, draft.size)
-        draft.stage = Stage.COMMITTING
         try:
             octets = await draft.seal()
             arrival = Arrival(mail, draft.crc32, octets)
             operation = self._writer.submit(
-                self._insert, arrival, lambda ended: self._ended(ended, draft, sender)
+                self._insert, arrival, lambda ended: self._ended(ended, draft, mail)
             )
         except BaseException:
             draft.drop()
@@ -112,12 +134,13 @@ class AcceptedMail:
             operation.future.set_exception(WithdrawnError("the draft was discarded"))
         return True
 
-    def _ended(self, operation: Operation[None], draft: StoredDraft, sender: SenderName) -> None:
+    def _ended(self, operation: Operation[None], draft: StoredDraft, mail: Mail) -> None:
         if operation.error is not None:
             return
         draft.close()
+        self._backlogs.add(mail)
         try:
-            self.on_commit(sender)
+            self.on_commit(mail.sender)
         except Exception as error:  # noqa: BLE001 - others wait for the same batch
             self._facts.fault("spool", error)
 

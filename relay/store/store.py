@@ -18,6 +18,7 @@ from relay.facts import Facts
 from relay.mail.envelope import SenderName
 from relay.ports import Clock, SpoolError
 from relay.store import schema
+from relay.store.backlog import Backlogs
 from relay.store.content import Contents
 from relay.store.disk import Room, file_system_of, refuse_unsafe, sync_directory
 from relay.store.lock import SpoolLock
@@ -110,6 +111,7 @@ class Store:
             opened_at = clock.now()
             lock = await asyncio.to_thread(_prepare, path, unsafe=unsafe)
             parts.callback(lock.release)
+            backlogs = Backlogs()
             contents = Contents(path, facts.spool_failed)
             parts.push_async_callback(contents.close)
 
@@ -132,11 +134,13 @@ class Store:
                     )
                     recovered.append(recovery.run())
                     trouble.extend(recovery.trouble)
+                    backlogs.load(connection)
                 return connection
 
             await spool_writer.open(connect_spool)
 
-            suppressions = SuppressionList()
+            record_reader = Reader(path / RECORD_DATABASE)
+            suppressions = SuppressionList(record_reader)
             # Whoever waits for it is told; its trouble is not the spool's.
             record_writer = Writer(
                 "record",
@@ -157,10 +161,9 @@ class Store:
             # The databases are there; now their names are on disk too.
             await asyncio.to_thread(sync_directory, path)
 
-            queue_reader, outbox_reader, record_reader = (
+            queue_reader, outbox_reader = (
                 Reader(path / SPOOL_DATABASE),
                 Reader(path / SPOOL_DATABASE),
-                Reader(path / RECORD_DATABASE),
             )
             for reader in (queue_reader, outbox_reader, record_reader):
                 parts.push_async_callback(reader.close)
@@ -175,6 +178,7 @@ class Store:
                     spool_writer,
                     contents,
                     Room(path, min_free=min_free, clock=clock),
+                    backlogs,
                     clock=clock,
                     facts=facts,
                 ),
@@ -182,6 +186,7 @@ class Store:
                     spool_writer,
                     queue_reader,
                     contents,
+                    backlogs,
                     facts=facts,
                     opened_at=opened_at,
                     on_settled=mover.wake,

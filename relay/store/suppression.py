@@ -1,28 +1,38 @@
-"""The suppression list: answered from memory, kept in record.db.
+"""The suppression list: who is on it is known in memory, why is kept in record.db.
 
-Knows the list and which of two reasons prevails. Does not know where reasons come from. How the
-list lies in memory is known to SuppressionList alone.
+Knows the list and which of two reasons prevails. Does not know where reasons come from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from sqlite3 import Connection
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from relay.mail.address import Address
 from relay.mail.feedback import Suppression, SuppressionReason
-from relay.store.columns import milliseconds, moment
+from relay.ports import SpoolError
+from relay.store.columns import milliseconds, nearest_moment
+from relay.store.digests import Digests
+from relay.store.reader import Reader
 
 _SELECT: Final = "SELECT address, reason, detail, since, event_id FROM suppression "
 _PAGE: Final = _SELECT + "WHERE address > ? ORDER BY address LIMIT ?"
 _ONE: Final = _SELECT + "WHERE address = ?"
+_REASON: Final = "SELECT reason FROM suppression WHERE address = ?"
+# As they are stored: what is not UTF-8 would be changed by reading it as text.
+_KEYS: Final = """
+    SELECT CAST(address AS BLOB), reason FROM suppression WHERE address > CAST(? AS TEXT)
+    ORDER BY address LIMIT ?"""
 _PUT: Final = "INSERT OR REPLACE INTO suppression VALUES (?, ?, ?, ?, ?)"
 _REMOVED_AT: Final = "SELECT at FROM removal WHERE address = ?"
 _REMOVE: Final = "INSERT OR REPLACE INTO removal VALUES (?, ?)"
 
-_LOADED_AT_ONCE: Final = 10_000
+_LOADED_AT_ONCE: Final = 2000
+_CACHE_KIBIBYTES: Final = 512
 # An operator's word outlasts events; a complaint says more than a bounce.
 _WEIGHT: Final = {
     SuppressionReason.BOUNCE: 0,
@@ -31,42 +41,66 @@ _WEIGHT: Final = {
 }
 
 
-class SuppressionList:
-    """Who is not mailed, in memory (ports.Suppressions). Changed only after it is durable."""
+class Change(NamedTuple):
+    """What a transaction did to one address: for what reason it was listed, and is; None is not."""
 
-    def __init__(self) -> None:
-        self._by_address: dict[str, Suppression] = {}
-        self._counts = dict.fromkeys(SuppressionReason, 0)
+    address: str
+    before: str | None
+    after: str | None
+
+
+class SuppressionList:
+    """Who is not mailed (ports.Suppressions). Changed only after it is durable.
+
+    Memory tells of nearly every address that it is not listed; why one is, the database tells.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._listed = Digests()
+        self._counts: Counter[str] = Counter()
 
     def counts(self) -> Mapping[SuppressionReason, int]:
         """Return the number of addresses by reason; every reason is present."""
-        return self._counts
+        return {reason: self._counts[reason] for reason in SuppressionReason}
 
-    def find(self, address: Address) -> Suppression | None:
-        """Return why the address is not mailed, or None."""
-        if not self._by_address:
-            return None
-        return self._by_address.get(address.folded)
+    def may_hold(self, address: Address) -> bool:
+        """Whether the address may be listed, from memory; never False for one that is."""
+        return bool(self._listed) and address.folded in self._listed
+
+    async def find(self, address: Address) -> Suppression | None:
+        """Return why the address is not mailed, or None; raise SpoolError if it cannot be read."""
+        try:
+            return await self._reader.ask(partial(_entry_of, address=address.folded))
+        except ValueError as error:
+            raise SpoolError(f"why {address} is suppressed cannot be read: {error}") from error
 
     def load(self, connection: Connection) -> None:
         """Read the whole list, page by page."""
-        after = ""
-        while page := page_of(connection, after, _LOADED_AT_ONCE):
-            for suppression in page:
-                self.put(suppression)
-            after = page[-1].address
+        (size,) = connection.execute("PRAGMA cache_size").fetchone()
+        # It is read once: what would be cached of it only fills memory.
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIBIBYTES}")
+        self._listed.fill(self._addresses(connection))
+        connection.execute(f"PRAGMA cache_size = {size}")
 
-    def put(self, suppression: Suppression) -> None:
-        """Have the address suppressed for that reason."""
-        self.drop(suppression.address)
-        self._by_address[suppression.address] = suppression
-        self._counts[suppression.reason] += 1
+    def apply(self, change: Change) -> None:
+        """Follow what has become durable."""
+        address, before, after = change
+        if before is None and after is not None:
+            self._listed.add(address)
+        elif before is not None and after is None:
+            self._listed.remove(address)
+        if before is not None:
+            self._counts[before] -= 1
+        if after is not None:
+            self._counts[after] += 1
 
-    def drop(self, address: str) -> None:
-        """Have the (folded) address mailed again."""
-        gone = self._by_address.pop(address, None)
-        if gone is not None:
-            self._counts[gone.reason] -= 1
+    def _addresses(self, connection: Connection) -> Iterator[bytes]:
+        after = b""
+        while page := connection.execute(_KEYS, (after, _LOADED_AT_ONCE)).fetchall():
+            self._counts.update([reason for _, reason in page])
+            yield from [address for address, _ in page]
+            after = page[-1][0]
 
 
 def page_of(connection: Connection, after: str, limit: int) -> Sequence[Suppression]:
@@ -74,24 +108,24 @@ def page_of(connection: Connection, after: str, limit: int) -> Sequence[Suppress
     return [_suppression(*row) for row in connection.execute(_PAGE, (after, limit))]
 
 
-def take_in(connection: Connection, suppression: Suppression) -> bool:
-    """Add what an event causes; False if it changes nothing.
+def take_in(connection: Connection, suppression: Suppression) -> Change | None:
+    """Add what an event causes; None if it changes nothing.
 
     The result does not depend on the order in which events arrive: the weightier reason prevails,
     of equal ones the earlier. What an operator removed comes back only by a later event.
     """
     removed = connection.execute(_REMOVED_AT, (suppression.address,)).fetchone()
     if removed is not None and milliseconds(suppression.since) <= removed[0]:
-        return False
-    row = connection.execute(_ONE, (suppression.address,)).fetchone()
-    if row is not None and not _prevails(suppression, _suppression(*row)):
-        return False
-    put(connection, suppression)
-    return True
+        return None
+    listed = _entry_of(connection, suppression.address)
+    if listed is not None and not _prevails(suppression, listed):
+        return None
+    return put(connection, suppression)
 
 
-def put(connection: Connection, suppression: Suppression) -> None:
+def put(connection: Connection, suppression: Suppression) -> Change:
     """Add or replace an entry."""
+    before = _reason_of(connection, suppression.address)
     since = milliseconds(suppression.since)
     connection.execute(
         _PUT,
@@ -103,14 +137,27 @@ def put(connection: Connection, suppression: Suppression) -> None:
             suppression.event_id,
         ),
     )
+    return Change(suppression.address, before, suppression.reason.value)
 
 
-def remove(connection: Connection, address: str, now: datetime) -> bool:
-    """Remove an entry, so that no event older than `now` brings it back; False if there is none."""
-    gone = connection.execute("DELETE FROM suppression WHERE address = ?", (address,)).rowcount
-    if gone:
-        connection.execute(_REMOVE, (address, milliseconds(now)))
-    return bool(gone)
+def remove(connection: Connection, address: str, now: datetime) -> Change | None:
+    """Remove an entry, so that no event older than `now` brings it back; None if there is none."""
+    before = _reason_of(connection, address)
+    if before is None:
+        return None
+    connection.execute("DELETE FROM suppression WHERE address = ?", (address,))
+    connection.execute(_REMOVE, (address, milliseconds(now)))
+    return Change(address, before, None)
+
+
+def _entry_of(connection: Connection, address: str) -> Suppression | None:
+    row = connection.execute(_ONE, (address,)).fetchone()
+    return None if row is None else _suppression(*row)
+
+
+def _reason_of(connection: Connection, address: str) -> str | None:
+    row: tuple[str] | None = connection.execute(_REASON, (address,)).fetchone()
+    return None if row is None else row[0]
 
 
 def _prevails(new: Suppression, old: Suppression) -> bool:
@@ -121,4 +168,4 @@ def _prevails(new: Suppression, old: Suppression) -> bool:
 
 def _suppression(*row: Any) -> Suppression:
     address, reason, detail, since, event_id = row
-    return Suppression(address, SuppressionReason(reason), detail, moment(since), event_id)
+    return Suppression(address, SuppressionReason(reason), detail, nearest_moment(since), event_id)

@@ -21,7 +21,7 @@ from relay.mail.address import Address, AddressError
 from relay.mail.entry import LedgerLine, QueuedMail
 from relay.mail.envelope import QUEUE_ID, QueueId, SenderName
 from relay.mail.feedback import Suppression, SuppressionReason
-from relay.ports import Clock, QueueView, Record
+from relay.ports import Clock, QueueView, Record, Suppressions
 
 PAGE: Final = 1000
 """Most entries one listing returns; the next page starts after the last key."""
@@ -40,6 +40,7 @@ class Desk:
 
     queue: QueueView
     record: Record
+    suppressions: Suppressions
     facts: Facts
     clock: Clock
     reload: Callable[[], Awaitable[Reloaded]]
@@ -60,6 +61,7 @@ def admin(desk: Desk) -> web.Application:
     app.router.add_post("/v1/queue/{queue_id}/retry", api.retry)
     app.router.add_get("/v1/trace/{key}", api.trace)
     app.router.add_get("/v1/suppressions", api.list_suppressions)
+    app.router.add_get("/v1/suppressions/{address}", api.show_suppression)
     app.router.add_put("/v1/suppressions/{address}", api.suppress)
     app.router.add_delete("/v1/suppressions/{address}", api.unsuppress)
     return app
@@ -120,6 +122,12 @@ class _Api:
         after, limit = _page(request)
         found = await self._desk.record.list_suppressed(after, limit)
         return _json({"suppressions": [_suppression(one) for one in found]})
+
+    async def show_suppression(self, request: web.Request) -> web.Response:
+        found = await self._desk.suppressions.find(_address(request))
+        if found is None:
+            raise _not_found("the address is not on the suppression list")
+        return _json(_suppression(found))
 
     async def suppress(self, request: web.Request) -> web.Response:
         desk, address, actor = self._desk, _address(request), _actor(request)

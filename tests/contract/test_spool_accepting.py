@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -285,6 +287,67 @@ async def test_there_is_no_room_while_commits_fail_and_there_is_again_when_they_
     # No mail is begun any more, so the question itself has it tried out.
     await spool.come_round()
     assert spool.store.spool.has_room_for(1)
+
+
+@pytest.mark.P6
+async def test_content_that_announced_no_size_cannot_pass_the_floor(
+    spool: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flood of large contents, each begun while there still was room."""
+    spare = 1 << 20
+    found = os.statvfs_result((1, 1, spare, spare, spare, 0, 0, 0, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda _: found)
+    spool.clock.advance(timedelta(seconds=1))
+    front = spool.store.spool
+    drafts = [front.draft() for _ in range(10) if front.has_room_for(0)]
+    refused = []
+    for _ in range(2):  # the first fits in memory
+        for draft in list(drafts):
+            try:
+                await draft.append(b"x" * 100_000)
+            except SpoolFullError:
+                refused.append(draft)
+                drafts.remove(draft)
+    content = spool.path / "content"
+    assert sum(path.stat().st_size for path in content.iterdir()) <= spare
+    assert (len(drafts), len(refused)) == (5, 5)
+    for draft in refused:
+        # Part of it was refused, and less than all must not become mail.
+        with pytest.raises(SpoolError):
+            await front.commit(draft, BILLING, ENVELOPE)
+    for draft in drafts + refused:
+        await draft.discard()
+    assert not list(content.iterdir())
+    assert front.has_room_for(0)
+
+
+async def test_however_a_commit_ends_its_memory_is_free_again(spool: Opened) -> None:
+    front, window = spool.store.spool, spool.store.spool._window
+    for content in (SMALL, LARGE):
+        await spool.accept(content=content)
+        draft = front.draft()
+        await draft.append(content)
+        with pytest.raises(SpoolError):
+            await front.commit(draft, BILLING, Envelope(JOE, (JANE, JANE)))
+        go_on = await busy(spool)
+        for undo in ("cancel", "discard"):
+            draft = front.draft()
+            await draft.append(content)
+            task = asyncio.create_task(front.commit(draft, BILLING, ENVELOPE))
+            await handed_over(spool)
+            if undo == "cancel":
+                task.cancel()
+            else:
+                await draft.discard()
+            (ended,) = await asyncio.gather(task, return_exceptions=True)
+            assert isinstance(ended, asyncio.CancelledError | WithdrawnError)
+        go_on()
+    await spool.store.close()
+    draft = front.draft()
+    await draft.append(SMALL)
+    with pytest.raises(SpoolError, match="is closed"):
+        await front.commit(draft, BILLING, ENVELOPE)
+    assert (window.kept, window.writing, window._freeing) == (0, 0, 0)
 
 
 async def test_a_draft_of_somebody_else_is_refused(spool: Opened) -> None:

@@ -10,17 +10,19 @@ import ssl
 import struct
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from relay.policy.admission import Auth
+from relay.policy.allowance import Allowances
 from relay.policy.sender import Limits, Sender
 from relay.smtp.auth import Verifier
 from relay.smtp.connection import Connection
 from relay.smtp.listener import Deadlines, FrontDoor, ListenerSettings, Surroundings, TlsMode
-from relay.smtp.tls import server_context
+from relay.smtp.places import Place, Places
+from relay.smtp.tls import TlsFiles, TlsInForce, server_context
 from tests.builders import a_ruleset, a_sender
 from tests.fakes import FakeSpool, FakeSuppressions, FrozenClock, RecordingFacts, StaticRules
 from tests.tls import self_signed
@@ -134,9 +136,10 @@ class House:
         self.suppressions = FakeSuppressions()
         self.rules = StaticRules(a_ruleset(*(senders or (a_known_sender(),))))
         self.verifier = Verifier(self.clock)
+        self.allowances = Allowances()
         self.deadlines = deadlines
         self.door: FrontDoor
-        self.tls: ssl.SSLContext | None = None
+        self.tls: dict[str, TlsInForce] = {}
 
     @property
     def surroundings(self) -> Surroundings:
@@ -148,6 +151,7 @@ class House:
             facts=self.facts,
             clock=self.clock,
             verifier=self.verifier,
+            allowances=self.allowances,
             tls=self.tls,
             deadlines=self.deadlines,
         )
@@ -204,11 +208,14 @@ async def a_house(
     listener: ListenerSettings | None = None,
     deadlines: Deadlines = PATIENT,
     certificate: Path | None = None,
+    client_ca: Path | None = None,
 ) -> AsyncIterator[House]:
     """A house whose door is open; closed, and found empty, at the end."""
     house = House(*senders, deadlines=deadlines)
     if certificate is not None:
-        house.tls = server_context(certificate, certificate)
+        house.tls = {
+            "legacy": in_force(TlsFiles((certificate,), (certificate,), client_ca=client_ca))
+        }
     await house.open(listener or a_listener())
     try:
         yield house
@@ -216,6 +223,19 @@ async def a_house(
         house.spool.release()
         await house.door.drain(0.5)
         house.verifier.close()
+
+
+def a_place(places: Places, host: str = "192.0.2.1") -> Place:
+    """The place of a client at that address."""
+    place = places.take()
+    assert place is not None
+    assert place.is_for(ip_address(host))
+    return place
+
+
+def in_force(files: TlsFiles) -> TlsInForce:
+    """The TLS of a listener, made of these files."""
+    return TlsInForce(server_context(files))
 
 
 def trusting(certificate: Path) -> ssl.SSLContext:

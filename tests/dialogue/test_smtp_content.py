@@ -5,33 +5,20 @@ from __future__ import annotations
 import asyncio
 import re
 import tracemalloc
+from dataclasses import replace
 
 import pytest
 
+from relay.mail.entry import Backlog
 from relay.policy.admission import Auth
+from relay.policy.ruleset import TraceHeaders
+from relay.policy.sender import Limits, LineEndings, QueueShare
 from relay.ports import SpoolError, SpoolFullError
 from relay.smtp.listener import Deadlines, TlsMode
-from relay.smtp.reception import OVERRUN
 from relay.smtp.session import Session
-from tests.dialogue.house import CONTENT, Caller, House, a_house, a_known_sender, a_listener
-
-FALSE_ENDS = [
-    b"\n.\n",
-    b"\r.\r",
-    b"\r.\n",
-    b"\n.\r",
-    b"\n.\r\n",
-    b"\r\n.\n",
-    b"\r.\r\n",
-    b"\r\n.\r",
-    b"\r\n\x00.\r\n",
-    b"\r\n.\r\r\n",
-    b"\r\r\n.\r\r\n",
-]
-SMUGGLED = (
-    b"MAIL FROM:<ceo@example.com>\r\nRCPT TO:<victim@example.net>\r\nDATA\r\n"
-    b"From: ceo@example.com\r\n\r\nSmuggled\r\n"
-)
+from relay.smtp.transfer import OVERRUN
+from tests.builders import a_ruleset, an_address
+from tests.dialogue.house import CONTENT, Caller, House, a_house, a_known_sender, a_listener, until
 
 
 @pytest.mark.P2
@@ -51,33 +38,6 @@ async def test_a_mail_is_queued_under_the_id_it_is_answered_with() -> None:
         )
         ((_, listener, told, _),) = house.told("accepted")
         assert (listener, told) == ("legacy", mail)
-
-
-@pytest.mark.P7
-@pytest.mark.parametrize("false_end", FALSE_ENDS, ids=repr)
-async def test_no_false_end_smuggles_a_mail(false_end: bytes) -> None:
-    async with a_house() as house, await Caller.at(house.port) as caller:
-        await caller.greet()
-        await caller.reach_data()
-        caller.writer.write(CONTENT + b"x" + false_end + SMUGGLED + b"\r\n.\r\nNOOP\r\n")
-        assert (await caller.hear()).startswith("550 5.6.0 ")
-        assert await caller.hear() == "250 2.0.0 Ok"
-        assert not house.spool.committed
-        ((_, phase, refusal, sender),) = house.told("refused")
-        assert (phase, refusal.reason, sender) == ("data", "bad_content", "billing")
-        # Nor does it leave anything behind.
-        assert (await caller.send()).startswith("250 ")
-
-
-async def test_a_true_end_begins_a_true_transaction() -> None:
-    """A second mail behind a real end is the client's own, and is told apart."""
-    async with a_house() as house, await Caller.at(house.port) as caller:
-        await caller.greet()
-        await caller.reach_data()
-        caller.writer.write(CONTENT + b".\r\n" + SMUGGLED + b".\r\n")
-        said = [await caller.hear() for _ in range(5)]
-        assert [reply[:3] for reply in said] == ["250", "250", "250", "354", "250"]
-        assert len(house.spool.committed) == 2
 
 
 @pytest.mark.P2
@@ -366,3 +326,118 @@ async def test_how_the_client_came_is_written_in_received() -> None:
         assert head.startswith(b"Received: from [127.0.0.1] ([127.0.0.1])\r\n")
         assert b" with SMTP id " in head
         assert b"for <" not in head
+
+
+async def test_what_recipients_are_told_of_a_mail_is_the_operators_choice() -> None:
+    async with a_house() as house, await Caller.at(house.port) as caller:
+        await caller.greet("secret-host")
+        for trace in (TraceHeaders.MINIMAL, TraceHeaders.NONE, TraceHeaders.FULL):
+            house.rules.current = replace(a_ruleset(a_known_sender()), trace=trace)
+            await caller.send()
+        minimal, none, full = (content.removesuffix(CONTENT) for content in house.contents)
+        assert re.fullmatch(
+            rb"Received: by relay\.test with ESMTP id [A-Z0-9]{20}\r\n"
+            rb"\tfor <jane@example\.net>; [^\r]+\r\nX-Relay-Id: [A-Z0-9]{20}\r\n",
+            minimal,
+        )
+        assert re.fullmatch(rb"X-Relay-Id: [A-Z0-9]{20}\r\n", none)
+        assert full.startswith(b"Received: from secret-host ([127.0.0.1])\r\n")
+
+
+async def test_a_redirected_mail_says_whom_it_was_for() -> None:
+    sender = replace(a_known_sender(), redirect_all=an_address("staging@example.com"))
+    async with a_house(sender) as house, await Caller.at(house.port) as caller:
+        await caller.greet()
+        await caller.send(CONTENT, "jane@example.net", "joe@example.net")
+        head = house.contents[0].removesuffix(CONTENT)
+        assert head.endswith(
+            b"\r\nX-Relay-Redirected-From: jane@example.net,\r\n\tjoe@example.net\r\n"
+        )
+        assert b"for <staging@example.com>;" in head
+
+
+@pytest.mark.P2
+async def test_stray_line_ends_are_mended_where_the_listener_says_so() -> None:
+    scanned = b"From: billing@example.com\nSubject: scan\r\rone\ntwo\r\n"
+    listener = a_listener(line_endings=LineEndings.NORMALIZE)
+    async with a_house(listener=listener) as house, await Caller.at(house.port) as caller:
+        await caller.greet()
+        assert (await caller.send(scanned)).startswith("250 ")
+        assert house.contents[0].endswith(
+            b"\r\nFrom: billing@example.com\r\nSubject: scan\r\n\r\none\r\ntwo\r\n"
+        )
+
+
+@pytest.mark.parametrize(
+    ("own", "of_listener", "start"),
+    [
+        (LineEndings.NORMALIZE, LineEndings.REJECT, "250 "),
+        (LineEndings.REJECT, LineEndings.NORMALIZE, "550 5.6.0 The message has a CR or LF"),
+    ],
+)
+async def test_what_the_sender_says_of_line_ends_goes_before_its_listener(
+    own: LineEndings, of_listener: LineEndings, start: str
+) -> None:
+    sender = replace(a_known_sender(), line_endings=own)
+    listener = a_listener(line_endings=of_listener)
+    async with a_house(sender, listener=listener) as house, await Caller.at(house.port) as caller:
+        await caller.greet()
+        assert (await caller.send(CONTENT + b"bare\nline\r\n")).startswith(start)
+
+
+async def test_a_mail_must_not_grow_over_the_limit_by_being_mended() -> None:
+    listener = a_listener(line_endings=LineEndings.NORMALIZE)
+    small = a_known_sender(size=len(CONTENT) + 100)
+    async with (
+        a_house(small, listener=listener) as house,
+        await Caller.at(house.port) as caller,
+    ):
+        await caller.greet()
+        assert (await caller.send(CONTENT + b"\n" * 49 + b"\r\n")).startswith("250 ")
+        assert (await caller.send(CONTENT + b"\n" * 50 + b"\r\n")).startswith("552 5.3.4 ")
+        # Whatever else is wrong with it, and was seen before.
+        await caller.reach_data()
+        caller.writer.write(b"Subject: nobody wrote this\r\n\r\n")
+        await caller.writer.drain()
+        (session,) = house.door.listeners[0].sessions._open
+        await until(lambda: not session.has_more)
+        caller.writer.write(b"\n" * 100 + b"\r\n.\r\n")
+        assert (await caller.hear()).startswith("552 5.3.4 ")
+
+
+async def test_long_lines_are_refused_where_the_listener_says_so() -> None:
+    fits = CONTENT + b"x" * 998 + b"\r\n"
+    too_long = CONTENT + b"x" * 999 + b"\r\n" + b"MAIL FROM:<billing@example.com>\r\n" * 100
+    for refuses in (False, True):
+        listener = a_listener(refuses_long_lines=refuses)
+        async with a_house(listener=listener) as house, await Caller.at(house.port) as caller:
+            await caller.greet()
+            assert (await caller.send(fits)).startswith("250 ")
+            reply = await caller.send(too_long)
+            if refuses:
+                assert reply == (
+                    "550 5.6.0 The message has a line of more than 998 octets; wrap its lines"
+                )
+            else:
+                assert house.contents[1].endswith(too_long)
+            assert await caller.ask("NOOP") == "250 2.0.0 Ok"
+
+
+@pytest.mark.P6
+async def test_a_sender_whose_queue_is_full_is_told_so_alone() -> None:
+    share = QueueShare(messages=2, octets=10_000)
+    full = replace(a_known_sender(), limits=Limits(1_000_000, queue=share))
+    async with a_house(full) as house, await Caller.at(house.port) as caller:
+        await caller.greet()
+        for backlog, size, start in (
+            (Backlog(1, 9_000), "", "250 "),
+            (Backlog(1, 9_000), " SIZE=1000", "250 "),
+            (Backlog(1, 9_000), " SIZE=1001", "452 4.3.1 Your limit of 10000 waiting octets"),
+            (Backlog(1, 10_000), "", "452 4.3.1 Your limit of 10000 waiting octets"),
+            (Backlog(2, 10), "", "452 4.3.1 Your limit of 2 waiting messages is reached"),
+        ):
+            house.spool.backlogs[full.name] = backlog
+            reply = await caller.ask(f"MAIL FROM:<billing@example.com>{size}")
+            assert reply.startswith(start), (backlog, size)
+            await caller.ask("RSET")
+        assert {refusal.reason for _, _, refusal, *_ in house.told("refused")} == {"queue_full"}

@@ -161,8 +161,13 @@ async def test_who_sends_no_mail_has_a_minute_whatever_else_it_says() -> None:
         while not said.done():
             caller.say("NOOP")
             await asyncio.wait([said], timeout=0.02)
-        assert said.result().endswith(b"421 4.4.2 Timed out, closing connection\r\n")
-        assert [reply.code for _, reply in house.told("hung_up")] == [421]
+        # Our goodbye is lost where a command crosses it: the system resets what is closed.
+        assert isinstance(said.exception(), ConnectionResetError) or said.result().endswith(
+            b"421 4.4.2 Timed out, closing connection\r\n"
+        )
+        assert [str(reply) for _, reply in house.told("hung_up")] == [
+            "421 4.4.2 Timed out, closing connection"
+        ]
 
 
 @pytest.mark.P6

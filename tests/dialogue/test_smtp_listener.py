@@ -6,7 +6,6 @@ import asyncio
 import errno
 import logging
 import socket
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from relay.smtp.listener import FrontDoor, ListenerSettings, TlsMode
 from relay.smtp.offer import Offer
 from relay.smtp.replies import SHUTTING_DOWN
 from relay.smtp.session import Session
-from tests.dialogue.house import CONTENT, Caller, House, a_house, a_listener, trusting
+from tests.dialogue.house import CONTENT, Caller, House, a_house, a_listener, a_place, trusting
 
 
 async def test_each_listener_reports_its_port() -> None:
@@ -110,7 +109,7 @@ async def test_a_drain_does_not_wait_for_handshakes(certificate: Path) -> None:
         async with asyncio.timeout(5):
             await house.door.drain(30)
         assert await silent.rest() == b""
-        assert not house.door.listeners[0]._places._taken
+        assert not house.door.listeners[0].places
 
 
 @pytest.mark.P6
@@ -228,14 +227,14 @@ async def test_a_client_that_is_gone_before_it_is_greeted_is_nobody() -> None:
 
     async with a_house() as house:
         listener = house.door.listeners[0]
-        peer = ip_address("192.0.2.1")
+        place = a_place(listener.places)
         session = Session(
             asyncio.get_running_loop(),
             listener.settings,
             house.surroundings,
             Offer(listener.settings),
             listener.sessions,
-            peer,
+            place,
         )
         dead = Dead()
         session.connection_made(dead)
@@ -243,3 +242,5 @@ async def test_a_client_that_is_gone_before_it_is_greeted_is_nobody() -> None:
         assert dead.closed
         assert not session.has_begun
         assert not house.facts.told
+        place.give_back()
+        assert not listener.places

@@ -4,12 +4,15 @@
     L: tls=starttls auth=required    the listener and what is behind it; once, first
     C: NOOP                          the client says a line (several in a row: in one piece)
     S: 250 2.0.0 *                   the server says a line; * stands for anything
+    S: 250-...                       the server says any number of lines with 250-
     T:                               the TLS handshake; all that follows is encrypted
     X:                               the server closes the connection
     Q: 1                             so many mails have been queued by now
 
 `L:` takes the keys of a listener (tls, auth, auth_without_tls) and: network=no (the client's
-network is nobody's), suppressed=reject|drop (gone@example.net is on the list), size=N (octets).
+network is nobody's), suppressed=reject|drop (gone@example.net is on the list), size=N (octets),
+off=A,B (extensions that are turned off), rewrite=ADDRESS (what an author or a reverse-path that is
+not allowed is replaced by).
 The sender is `billing`, password `swordfish`, and may write as anyone @example.com.
 """
 
@@ -25,8 +28,10 @@ from pathlib import Path
 
 import pytest
 
+from relay.mail.address import Address
 from relay.mail.feedback import Suppression, SuppressionReason
 from relay.policy.admission import Auth
+from relay.policy.rewrite import Rewrite
 from relay.policy.sender import OnSuppressed
 from relay.smtp.listener import AuthWithoutTls, TlsMode
 from tests.builders import ARRIVED
@@ -41,6 +46,7 @@ from tests.dialogue.house import (
 from tests.fakes import FakeSuppressions
 
 SCRIPTS = sorted(Path(__file__).parent.glob("*.smtp"))
+ELLIPSIS = "250-..."
 GONE = Suppression("gone@example.net", SuppressionReason.BOUNCE, "hard bounce", ARRIVED)
 
 
@@ -58,10 +64,14 @@ async def the_house(words: str, certificate: Path) -> AsyncIterator[House]:
     if keys.get("network") == "no":
         sender = replace(sender, networks=())
     sender = replace(sender, on_suppressed=OnSuppressed(keys.get("suppressed", "reject")))
+    if "rewrite" in keys:
+        rewrite = Rewrite(reverse_path=Address.parse(keys["rewrite"]), author=keys["rewrite"])
+        sender = replace(sender, rewrite=rewrite)
     listener = a_listener(
         TlsMode(keys.get("tls", "off")),
         Auth(keys.get("auth", "off")),
         auth_without_tls=AuthWithoutTls(keys.get("auth_without_tls", "never")),
+        extensions_off=frozenset(keys.get("off", "").split(",")),
     )
     async with a_house(sender, listener=listener, certificate=certificate) as house:
         house.suppressions._by_address.update(FakeSuppressions(GONE)._by_address)
@@ -72,14 +82,27 @@ def pattern(line: str) -> str:
     return re.escape(line).replace(r"\*", ".*")
 
 
+async def hear(caller: Caller, lines: list[str]) -> None:
+    skips = False
+    for line in lines:
+        if line == ELLIPSIS:
+            skips = True
+            continue
+        while True:
+            said = (await caller.reader.readuntil(b"\r\n")).decode("ascii")
+            if re.fullmatch(pattern(line) + "\r\n", said):
+                break
+            assert skips, f"{line!r} is not {said!r}"
+            assert said.startswith("250-"), f"{line!r} does not come before {said!r}"
+        skips = False
+
+
 async def follow(house: House, caller: Caller, letter: str, lines: list[str], tls: Path) -> None:
     match letter:
         case "C:":
             caller.say(*lines)
         case "S:":
-            for line in lines:
-                said = (await caller.reader.readuntil(b"\r\n")).decode("ascii")
-                assert re.fullmatch(pattern(line) + "\r\n", said), f"{line!r} is not {said!r}"
+            await hear(caller, lines)
         case "T:":
             await caller.start_tls(trusting(tls))
         case "X:":

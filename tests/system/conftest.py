@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from relay.simulator import Settings, Simulator
-from tests.system.house import Relay, configuration
+from tests.system.house import CLI, Relay, configuration
 
 StartRelay = Callable[..., Awaitable[Relay]]
 
@@ -28,13 +28,16 @@ async def simulator() -> AsyncIterator[Simulator]:
 
 @pytest.fixture
 async def start_relay(tmp_path: Path, simulator: Simulator) -> AsyncIterator[StartRelay]:
-    """Start a relay against the simulator; keywords are parts of its configuration."""
+    """Start a relay against the simulator; keywords are parts of its configuration.
+
+    `command` starts another program than the relay's own.
+    """
     relays: list[Relay] = []
 
-    async def start(**parts: str) -> Relay:
+    async def start(command: list[str] | None = None, **parts: str) -> Relay:
         config = tmp_path / "relay.yaml"
         config.write_text(configuration(tmp_path, parts.pop("ses", simulator.url), **parts))
-        relay = Relay(config)
+        relay = Relay(config, command or CLI)
         relays.append(relay)
         await relay.start()
         return relay

@@ -25,7 +25,7 @@ listeners:
 {tls}
 senders:
   - name: app
-    networks: [127.0.0.0/8]
+    networks: [{networks}]
     from: ["@example.com"]
     {sender}
 {senders}
@@ -47,6 +47,7 @@ def configuration(directory: Path, ses: str, **parts: str) -> str:
     defaults = {
         "listeners": "",
         "tls": "",
+        "networks": "127.0.0.0/8",
         "sender": "",
         "senders": "",
         "rate": "auto",
@@ -74,6 +75,7 @@ class Relay:
     """A running daemon. `lines` is its log so far."""
 
     config: Path
+    command: list[str] = field(default_factory=lambda: CLI)
     env: dict[str, str] = field(default_factory=environment)
     lines: list[dict[str, Any]] = field(default_factory=list)
     ports: dict[str, int] = field(default_factory=dict)
@@ -86,7 +88,7 @@ class Relay:
         """Start the daemon; return when it says that it has started, or fail with its words."""
         self.lines.clear()
         self._process = await asyncio.create_subprocess_exec(
-            *CLI,
+            *self.command,
             "serve",
             "--config",
             str(self.config),
@@ -117,6 +119,12 @@ class Relay:
     @property
     def is_running(self) -> bool:
         return self._process is not None and self._process.returncode is None
+
+    @property
+    def pid(self) -> int:
+        """The process id of the daemon."""
+        assert self._process is not None
+        return self._process.pid
 
     async def logged(self, event: str, count: int = 1, **fields: Any) -> dict[str, Any]:
         """Return the `count`-th log line of that event and fields, waiting for it."""

@@ -15,7 +15,7 @@ import pytest
 
 from relay.simulator import Message, Simulator
 from tests.system.conftest import StartRelay
-from tests.system.house import Relay, run
+from tests.system.house import CLI, Relay, run
 from tests.tls import certificate_files
 
 TRACE = re.compile(rb"Received: from .*?\r\n(?:[ \t].*?\r\n)*X-Relay-Id: [0-9A-Z]{20}\r\n")
@@ -188,7 +188,8 @@ SENDERS = """\
 
 @pytest.fixture
 async def submission(start_relay: StartRelay, tmp_path: Path) -> Relay:
-    code, said = await run("sh", "-c", "printf 'correct horse' | .venv/bin/relay secret hash")
+    hashing = f"printf 'correct horse' | {' '.join(CLI)} secret hash"
+    code, said = await run("sh", "-c", hashing)
     assert code == 0, said
     secret = said.split('"')[1]
     certificate, key = certificate_files(tmp_path)

@@ -43,7 +43,7 @@ MISSPELT_SAYS = """\
 8:5: senders[0].password: unknown key: the relay keeps no passwords; give secret_hash what `relay secret hash` prints
 9:5: senders[0].rate: unknown key; did you mean 'limits.rate'?
 10:5: senders[0].configuration_set: unknown key; did you mean 'ses.configuration_set'?
-11:5: senders[0].colour: unknown key; known here: name, login, secret_hash, token_hash, secret_file, networks, from, limits, priority, ses, suppression
+11:5: senders[0].colour: unknown key; known here: name, login, secret_hash, token_hash, secret_file, certificates, networks, from, to, redirect_all, rewrite, line_endings, limits, priority, ses, suppression
 12:1: metrics: unknown key; did you mean 'http.metrics'?
 13:1: region: unknown key; did you mean 'ses.region'?
 """
@@ -102,7 +102,7 @@ OPEN_SAYS = """\
 4:48: listeners[1].tls: passwords would cross the network in clear: use starttls-required or implicit, or auth: off, or, for clients on this machine, auth_without_tls: loopback
 5:61: listeners[2].auth: with auth: optional a client is known by its network, and no sender has networks
 5:89: listeners[2].auth_without_tls: loopback lets nobody log in here: no client reaches this address over loopback, as it would 127.0.0.1
-7:5: senders[0]: can never be recognised: give it a login, or networks
+7:5: senders[0]: can never be recognised: give it a login, networks, or certificates
 8:27: senders[1].login: nothing to check its password against: give one of secret_hash, token_hash, secret_file
 """
 
@@ -131,7 +131,7 @@ SHAPES_SAYS = """\
 8:38: senders[1].from: must be a list: write [a, b], or one '- a' per line below it
 8:63: senders[1].networks: must be a list: write [a, b], or one '- a' per line below it
 8:83: senders[1].limits: must be a mapping: write 'key: value' pairs, indented below it
-9:4: senders[2]: can never be recognised: give it a login, or networks
+9:4: senders[2]: can never be recognised: give it a login, networks, or certificates
 9:4: senders[2].from: this sender could write as nobody: list the addresses or domains it sends from
 9:4: senders[2].name: is missing
 10:17: ses.accounts: must be a mapping: write 'key: value' pairs, indented below it
@@ -260,7 +260,92 @@ SENDERS_SAYS = """\
 19:18: senders[2].secret_file: has no use without a login
 19:18: senders[2].secret_file: the file cannot be read: No such file or directory (looked for in /etc/ses-relay)
 21:21: senders[2].limits.burst: has no meaning without a rate
-21:36: senders[2].limits.over_limit: has no meaning without a rate
+21:36: senders[2].limits.over_limit: has no meaning without a rate or recipients
+"""
+
+FRONT = """\
+hostname: relay.example.com
+trace_headers: some
+tls: {certificate: [rsa.pem, 5], key: [rsa.key, ~], profile: strong}
+listeners:
+  - name: a
+    address: "10.0.0.5:25"
+    tls_profile: tls1.3
+    certificate: 7
+    key: {file: a.key}
+    client_ca: [ca.pem]
+    line_endings: fix
+    long_lines: wrap
+    proxy_protocol: {trusted: [], version: 2}
+    extensions_off: [pipelining, STARTTLS, 8BITMIME]
+  - name: b
+    address: "10.0.0.5:26"
+    certificate: []
+    proxy_protocol: true
+    trusted: [10.0.0.8/32]
+  - {name: c, address: "10.0.0.5:27", proxy_protocol: {trusted: [10.0.0.9/8]}, extensions_off: SIZE}
+senders:
+  - name: x
+    certificates: ["*.example.com", 10.0.0.5, "urn:x:Y", a b]
+    from: ["@example.com"]
+    to: {allow: [], deny: [example.com]}
+    redirect_all: staging
+    rewrite: {when: never, reverse_path: root, from: "a@b.example, c@d.example", keep_original: no}
+    line_endings: fix
+    limits: {recipients: 10/s, recipients_per_message: 1001, queue: {messages: 0, size: 0}}
+  - name: y
+    networks: [10.20.0.0/16]
+    from: ["@example.com"]
+    to: {allow: "*@example.com"}
+    redirect_all: staging@[10.0.0.1]
+    rewrite: {reverse_path: "x@[10.0.0.1]", from: Scanner, keep: true}
+    limits: {recipients: [5000, 10/h], queue: 25%}
+    messages: 7
+ses: {region: eu-west-1}
+"""
+
+FRONT_SAYS = """\
+2:16: trace_headers: 'some' is not one of full, minimal, none
+3:30: tls.certificate[1]: 5 is a number, not a path: if it is meant, quote it
+3:49: tls.key[1]: an empty value is not a path
+3:62: tls.profile: 'strong' is not one of modern, intermediate, legacy
+7:18: listeners[0].tls_profile: 'tls1.3' is not one of modern, intermediate, legacy
+8:18: listeners[0].certificate: 7 is a number, not a path: if it is meant, quote it
+9:10: listeners[0].key: a mapping is not a path
+10:16: listeners[0].client_ca: a list is not a path
+11:19: listeners[0].line_endings: 'fix' is not one of reject, normalize
+12:17: listeners[0].long_lines: 'wrap' is not one of pass, reject
+13:31: listeners[0].proxy_protocol.trusted: nobody could connect here: list the networks of the proxies
+13:35: listeners[0].proxy_protocol.version: unknown key; known here: trusted
+14:22: listeners[0].extensions_off[0]: 'pipelining' is not one of PIPELINING, 8BITMIME, SIZE, CHUNKING, ENHANCEDSTATUSCODES, LIMITS
+14:34: listeners[0].extensions_off[1]: 'STARTTLS' is not one of PIPELINING, 8BITMIME, SIZE, CHUNKING, ENHANCEDSTATUSCODES, LIMITS
+18:21: listeners[1].proxy_protocol: must be a mapping: write 'key: value' pairs, indented below it
+19:5: listeners[1].trusted: unknown key; did you mean 'proxy_protocol.trusted'?
+20:66: listeners[2].proxy_protocol.trusted[0]: '10.0.0.9/8' is an address inside a network; write 10.0.0.0/8 for the whole of it
+20:96: listeners[2].extensions_off: must be a list: write [a, b], or one '- a' per line below it
+23:20: senders[0].certificates[0]: '*.example.com' stands for many names: write each, as the certificates have them
+23:37: senders[0].certificates[1]: '10.0.0.5' is not a name a certificate is known by: write a DNS name, an e-mail address or a URI of its subjectAltName
+23:58: senders[0].certificates[3]: 'a b' is not a name a certificate is known by: write a DNS name, an e-mail address or a URI of its subjectAltName
+25:17: senders[0].to.allow: this sender could write to nobody: list addresses or domains, or leave it out
+25:28: senders[0].to.deny[0]: 'example.com' is not an address or domain to send to: write user@example.com, @example.com, or @.example.com for all its subdomains
+26:19: senders[0].redirect_all: 'staging' is not a mail address, such as user@example.com
+27:21: senders[0].rewrite.when: 'never' is not one of unauthorised, always
+27:42: senders[0].rewrite.reverse_path: 'root' is not a mail address, such as user@example.com
+27:54: senders[0].rewrite.from: 'a@b.example, c@d.example' names several authors: write one
+27:97: senders[0].rewrite.keep_original: 'no' is neither true nor false
+28:19: senders[0].line_endings: 'fix' is not one of reject, normalize
+29:26: senders[0].limits.recipients: '10/s' is over too short a time for recipients: write a number per h or day
+29:56: senders[0].limits.recipients_per_message: 1001 is more than the relay takes in one message: 1000 at most
+29:80: senders[0].limits.queue.messages: 0 is zero: the least is 1
+29:89: senders[0].limits.queue.size: 0 is zero, so that nothing could wait: the least is 1
+33:17: senders[1].to.allow: must be a list: write [a, b], or one '- a' per line below it
+34:19: senders[1].redirect_all: 'staging@[10.0.0.1]' has no domain name: Amazon SES sends to and from domain names only
+35:29: senders[1].rewrite.reverse_path: 'x@[10.0.0.1]' has no domain name: Amazon SES sends to and from domain names only
+35:51: senders[1].rewrite.from: 'Scanner' is not an author, such as Scanner <scanner@example.com>: an address is not a mailbox of RFC 5321
+35:60: senders[1].rewrite.keep: unknown key; known here: when, reverse_path, from, keep_original
+36:27: senders[1].limits.recipients[0]: 5000 is not a rate: write a number per h or day, such as 20000/day
+36:47: senders[1].limits.queue: must be a mapping: write 'key: value' pairs, indented below it
+37:5: senders[1].messages: unknown key; known here: name, login, secret_hash, token_hash, secret_file, certificates, networks, from, to, redirect_all, rewrite, line_endings, limits, priority, ses, suppression
 """
 
 FEEDBACK = """\
@@ -359,6 +444,7 @@ LEFT_OVER_SAYS = """\
         pytest.param(TWICE, TWICE_SAYS, id="twice"),
         pytest.param(ACCOUNTS, ACCOUNTS_SAYS, id="accounts"),
         pytest.param(SENDERS, SENDERS_SAYS, id="senders"),
+        pytest.param(FRONT, FRONT_SAYS, id="front"),
         pytest.param(FEEDBACK, FEEDBACK_SAYS, id="feedback"),
         pytest.param(ENVIRONMENT, ENVIRONMENT_SAYS, id="environment"),
         pytest.param(YAML, YAML_SAYS, id="yaml"),

@@ -10,13 +10,10 @@ from tests.unit.config.written import (
     TOKEN_HASH,
     complaints,
     loaded,
+    warnings,
     with_login_sender,
     with_network_sender,
 )
-
-
-def warnings(text: str) -> list[str]:
-    return [str(warning).removeprefix("relay.yaml:") for warning in loaded(text).warnings]
 
 
 def test_sound_files_are_not_warned_of() -> None:
@@ -48,7 +45,7 @@ def test_a_sender_that_cannot_be_recognised_is_an_error() -> None:
     text = NETWORK_ONLY + "senders:\n  - {name: x, from: ['@example.com']}\n"
     assert complaints(text) == [
         "3:60: listeners[0].auth: with auth: off a client is known by its network, and no sender has networks",
-        "6:5: senders[0]: can never be recognised: give it a login, or networks",
+        "6:5: senders[0]: can never be recognised: give it a login, networks, or certificates",
     ]
 
 
@@ -95,7 +92,7 @@ def test_loopback_without_a_loopback_address_is_an_error() -> None:
 def test_tls_needs_a_certificate(tls: str) -> None:
     text = with_login_sender().replace('587"}', f'587", tls: {tls}}}')
     without = "\n" + text.partition("\n")[2].partition("\n")[2]
-    assert loaded(text).certificate is not None
+    assert list(loaded(text).tls) == ["submission"]
     (said,) = complaints(f"hostname: relay.example.com{without}")
     assert said == (
         f"3:53: listeners[0].tls: {tls} needs a certificate: set tls.certificate and tls.key, "

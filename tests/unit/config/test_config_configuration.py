@@ -11,16 +11,23 @@ from pathlib import Path
 import pydantic
 import pytest
 
-from relay.config import Configuration, ResolvedAccount, load
+from relay.config import Configuration, ListenerTlsFiles, ResolvedAccount, load
+from relay.config.words import TlsProfile
 from relay.mail.address import Address
 from relay.mail.envelope import AccountName, SenderName
 from relay.policy.patterns import AddressPatterns
 from relay.policy.retry import RetrySchedule
+from relay.policy.rewrite import Rewrite, When
+from relay.policy.ruleset import TraceHeaders
 from relay.policy.sender import (
+    ANYBODY,
+    Destinations,
     Limits,
+    LineEndings,
     OnSuppressed,
     OverLimit,
     Priority,
+    QueueShare,
     Rate,
     Route,
     Sender,
@@ -37,15 +44,32 @@ from tests.unit.config.written import (
 
 FULL = dedent(f"""
     hostname: Relay.Example.COM
+    trace_headers: minimal
     listeners:
       - {{name: legacy, address: "10.0.0.5:25", tls: off, auth: off}}
     senders:
       - name: billing
         login: billing
         token_hash: {TOKEN_HASH.upper().replace("SHA", "sha")}
+        certificates: [Billing.Example.COM, "urn:x:Billing"]
         networks: [10.0.0.0/8, "2001:db8::/32"]
         from: [Billing@Example.com, "@.invoices.example.com"]
-        limits: {{rate: 10/s, burst: 50, message_size: 1MiB, over_limit: refuse}}
+        to: {{allow: ["@example.com", a@example.org], deny: ["@.test.example.com"]}}
+        redirect_all: Staging@Example.com
+        rewrite:
+          when: always
+          reverse_path: billing@example.com
+          from: Büro <billing@example.com>
+          keep_original: false
+        line_endings: normalize
+        limits:
+          rate: 10/s
+          burst: 50
+          recipients: [1000/h, 20000/day]
+          recipients_per_message: 100
+          message_size: 1MiB
+          over_limit: refuse
+          queue: {{messages: 500, size: 1GiB}}
         priority: bulk
         ses: {{account: us, configuration_set: billing, tags: {{app: billing, team: a}}}}
         suppression: drop
@@ -71,6 +95,7 @@ def test_the_ruleset_is_what_the_file_says() -> None:
     ruleset = full().ruleset()
     assert ruleset.generation == 7
     assert ruleset.hostname == "relay.example.com"
+    assert ruleset.trace is TraceHeaders.MINIMAL
     assert ruleset.retry == RetrySchedule(
         first=timedelta(minutes=1), ceiling=timedelta(minutes=30), lifetime=timedelta(days=2)
     )
@@ -78,14 +103,33 @@ def test_the_ruleset_is_what_the_file_says() -> None:
         name=SenderName("billing"),
         allowed_from=AddressPatterns(("Billing@Example.com", "@.invoices.example.com")),
         limits=Limits(
-            message_size=1024**2, rate=Rate(10, 1.0), burst=50, over_limit=OverLimit.REFUSE
+            message_size=1024**2,
+            rate=Rate(10, 1.0),
+            burst=50,
+            over_limit=OverLimit.REFUSE,
+            recipients=(Rate(1000, 3600.0), Rate(20_000, 86_400.0)),
+            recipients_per_message=100,
+            queue=QueueShare(500, 1024**3),
         ),
         route=Route(AccountName("us"), "billing", (("app", "billing"), ("team", "a"))),
         login="billing",
         secret=TOKEN_HASH,
+        certificates=("billing.example.com", "urn:x:billing"),
         networks=(ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")),
         priority=Priority.BULK,
         on_suppressed=OnSuppressed.DROP,
+        to=Destinations(
+            AddressPatterns(("@example.com", "a@example.org")),
+            AddressPatterns(("@.test.example.com",)),
+        ),
+        redirect_all=Address("Staging", "example.com"),
+        rewrite=Rewrite(
+            When.ALWAYS,
+            Address("billing", "example.com"),
+            "=?utf-8?b?QsO8cm8=?= <billing@example.com>",
+            keep_original=False,
+        ),
+        line_endings=LineEndings.NORMALIZE,
     )
 
 
@@ -93,8 +137,9 @@ def test_what_a_sender_leaves_out_is_filled_in() -> None:
     sender = full().ruleset().senders[SenderName("plain")]
     assert sender.route == Route(AccountName("eu"), "default", ())
     assert (sender.login, sender.secret) == ("", "")
-    assert sender.limits.message_size == 10_481_664
-    assert sender.limits.over_limit is OverLimit.PACE
+    assert sender.limits == Limits(message_size=10_481_664, rate=Rate(300, 60.0), burst=300)
+    assert sender.to == ANYBODY
+    assert (sender.redirect_all, sender.rewrite, sender.line_endings) == (None, None, None)
     assert sender.priority is Priority.TRANSACTIONAL
     assert sender.on_suppressed is OnSuppressed.REJECT
 
@@ -104,6 +149,70 @@ def test_a_burst_is_the_number_in_the_rate_unless_given() -> None:
     assert full().ruleset().senders[SenderName("plain")].limits.burst == 300
     unbounded = loaded(with_network_sender()).ruleset().senders[SenderName("printers")]
     assert (unbounded.limits.rate, unbounded.limits.burst) == (None, 1)
+
+
+def test_a_rewrite_leaves_alone_what_it_does_not_name() -> None:
+    text = with_network_sender("rewrite: {reverse_path: scanner@example.com}")
+    sender = loaded(text).ruleset().senders[SenderName("printers")]
+    assert sender.rewrite == Rewrite(reverse_path=Address("scanner", "example.com"))
+
+
+@pytest.mark.parametrize("written", ["1000/h", "[1000/h]", "['1000/h']"])
+def test_one_stands_for_a_list_of_one(written: str) -> None:
+    text = with_network_sender(f"limits: {{recipients: {written}}}")
+    limits = loaded(text).ruleset().senders[SenderName("printers")].limits
+    assert limits.recipients == (Rate(1000, 3600.0),)
+
+
+def test_one_of_the_environment_stands_for_a_list_of_one() -> None:
+    text = with_network_sender('limits: {recipients: "${RATE}"}')
+    assert loaded(text, {"RATE": "9/h"}).settings.senders[0].limits.recipients == (Rate(9, 3600),)
+    assert complaints(text, {"RATE": "many"}) == [
+        "9:26: senders[0].limits.recipients: the value of ${RATE} is not a rate: write a number per h or day, such as 20000/day"
+    ]
+
+
+def test_each_listener_knows_its_files() -> None:
+    text = with_login_sender().replace(
+        "ses:",
+        """\
+  - name: old
+    address: "0.0.0.0:465"
+    tls: implicit
+    tls_profile: legacy
+    certificate: [/pki/rsa.pem, ecdsa.pem]
+    key: [/pki/rsa.key, ecdsa.key]
+    client_ca: ca.pem
+  - {name: clear, address: "127.0.0.1:25", tls: off, auth_without_tls: loopback}
+ses:""",
+    )
+    here = Path("/etc/ses-relay")
+    assert loaded(text).tls == {
+        "submission": ListenerTlsFiles(
+            (here / "chain.pem",), (here / "key.pem",), TlsProfile.INTERMEDIATE, None
+        ),
+        "old": ListenerTlsFiles(
+            (Path("/pki/rsa.pem"), here / "ecdsa.pem"),
+            (Path("/pki/rsa.key"), here / "ecdsa.key"),
+            TlsProfile.LEGACY,
+            here / "ca.pem",
+        ),
+    }
+    modern = text.replace("key: key.pem", "key: key.pem, profile: modern")
+    profiles = {name: files.profile for name, files in loaded(modern).tls.items()}
+    assert profiles == {"submission": TlsProfile.MODERN, "old": TlsProfile.LEGACY}
+
+
+def test_the_profile_is_intermediate_where_nobody_says_another() -> None:
+    own = with_login_sender().replace('587"}', '587", certificate: a.pem, key: a.key}')
+    for text in (own, own.replace("tls: {certificate: chain.pem, key: key.pem}", "")):
+        files = loaded(text).tls["submission"]
+        assert files.certificates == (Path("/etc/ses-relay/a.pem"),)
+        assert files.profile is TlsProfile.INTERMEDIATE
+
+
+def test_a_listener_without_tls_has_no_files() -> None:
+    assert loaded(with_network_sender()).tls == {}
 
 
 def test_senders_are_found_by_login_and_by_their_most_specific_network() -> None:
@@ -208,6 +317,8 @@ def test_nothing_of_it_can_be_changed() -> None:
     with pytest.raises(TypeError):
         configuration.settings.senders[0].ses.tags["x"] = "y"  # type: ignore[index]
     with pytest.raises(TypeError):
+        configuration.tls["x"] = None  # type: ignore[index]
+    with pytest.raises(TypeError):
         configuration.verifiers["x"] = None  # type: ignore[index]
     for listing in (configuration.settings.senders, configuration.accounts, configuration.warnings):
         assert isinstance(listing, tuple)
@@ -218,13 +329,12 @@ def test_a_file_is_read_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     path.write_text(with_login_sender())
     by_path = load(path, generation=3, environ={})
     assert (by_path.file, by_path.generation) == (str(path), 3)
-    assert by_path.certificate is not None
-    assert by_path.certificate.key == tmp_path / "key.pem"
+    assert by_path.tls["submission"].keys == (tmp_path / "key.pem",)
     # A relative path is shown as it was given, and its directory is known all the same.
     monkeypatch.chdir(tmp_path)
     by_name = load("relay.yaml", environ={})
     assert by_name.file == "relay.yaml"
-    assert by_name.certificate == by_path.certificate
+    assert by_name.tls == by_path.tls
 
 
 def test_the_environment_is_the_process_s_unless_given(

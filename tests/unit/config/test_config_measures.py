@@ -118,6 +118,34 @@ def test_a_rate_lets_something_through() -> None:
         measures.rate("0/s")
 
 
+def test_recipients_are_counted_per_hour_or_day() -> None:
+    assert measures.long_rate("1000/h") == Rate(1000, 3600.0)
+    assert measures.long_rate("20000/day") == Rate(20_000, 86_400.0)
+    for text, words in {
+        "20000": "^is not a rate: write a number per h or day, such as 20000/day$",
+        "10/s": "^is over too short a time for recipients: write a number per h or day$",
+        "300/min": "^is over too short a time for recipients",
+        "0/day": "more than zero",
+    }.items():
+        with pytest.raises(ValueError, match=words):
+            measures.long_rate(text)
+
+
+def test_a_message_has_a_thousand_recipients_at_most() -> None:
+    assert measures.recipient_count("1") == 1
+    assert measures.recipient_count("1000") == 1000
+    for text, words in {"0": "is zero", "1001": "1000 at most", "x": "whole number"}.items():
+        with pytest.raises(ValueError, match=words):
+            measures.recipient_count(text)
+
+
+def test_a_queue_has_room_for_something() -> None:
+    assert measures.queue_size("5GiB") == 5 * 1024**3
+    for text, words in {"0": "nothing could wait", "0KiB": "is zero", "25%": "not a size"}.items():
+        with pytest.raises(ValueError, match=words):
+            measures.queue_size(text)
+
+
 @pytest.mark.parametrize(
     ("text", "fraction"), [("10%", 0.1), ("1%", 0.01), ("50%", 0.5), ("2.5%", 0.025)]
 )
@@ -190,9 +218,12 @@ def test_a_size_survives_being_shown(octets: int) -> None:
         measures.duration,
         measures.size,
         measures.message_size,
+        measures.queue_size,
         measures.rate,
+        measures.long_rate,
         measures.free_share,
         measures.count,
+        measures.recipient_count,
         measures.boolean,
     ],
 )

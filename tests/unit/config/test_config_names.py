@@ -100,6 +100,45 @@ def test_a_star_is_a_legal_local_part_and_never_meant() -> None:
         names.from_pattern("*@example.com")
 
 
+def test_a_pattern_of_recipients_is_written_like_one_of_senders() -> None:
+    assert names.to_pattern("@.example.com") == "@.example.com"
+    with pytest.raises(ValueError, match=r"^is not an address or domain to send to: write user@"):
+        names.to_pattern("example.com")
+    with pytest.raises(ValueError, match="leave the '\\*' out"):
+        names.to_pattern("*@example.com")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "scanner7",
+        "scanner_7.example.com",
+        "Scanner.Example.COM",
+        "7even.example",
+        "scanner@Example.com",
+        "spiffe://example.com/Billing",
+        "urn:uuid:F81D4FAE-7dec-11d0-a765-00a0c91e6bf6",
+    ],
+)
+def test_a_name_in_a_certificate_is_read_without_its_case(text: str) -> None:
+    assert names.certificate_name(text) == text.lower()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("*.example.com", "stands for many names: write each"),
+        *(
+            (text, "^is not a name a certificate is known by: write a DNS name, an e-mail")
+            for text in ("", "10.0.0.5", "7", "a b", "CN=scanner", "a..b", "ü.example", "@", "a:")
+        ),
+    ],
+)
+def test_what_is_no_name_in_a_certificate(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        names.certificate_name(text)
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [
@@ -348,6 +387,8 @@ def test_a_secret_does_not_show() -> None:
         names.tag_value,
         names.domain,
         names.from_pattern,
+        names.to_pattern,
+        names.certificate_name,
         names.socket_address,
         names.network,
         names.region,

@@ -122,10 +122,19 @@ def test_an_endpoint_with_a_password_is_refused_and_not_repeated() -> None:
 
 def test_what_is_in_force_is_shown_as_the_file_would_have_it() -> None:
     """The redacted dump is a file again, but for its secrets."""
-    configuration = loaded(with_login_sender(), {"AWS_REGION": "eu-central-1"})
+    more = """
+    certificates: [Client.Example]
+    rewrite: {from: Büro <billing@example.com>}
+    limits: {recipients: 1000/h, queue: {size: 1GiB}}
+"""
+    configuration = loaded(with_login_sender() + more, {"AWS_REGION": "eu-central-1"})
     shown_again = configuration.redacted()
     assert shown_again["hostname"] == "relay.example.com"
     assert shown_again["senders"][0]["token_hash"] == "***"
+    assert shown_again["tls"]["certificate"] == ["chain.pem"]
+    assert shown_again["senders"][0]["certificates"] == ["client.example"]
+    assert shown_again["senders"][0]["rewrite"]["from"] == "Büro <billing@example.com>"
+    assert shown_again["senders"][0]["limits"]["recipients"] == ["1000/h"]
     assert shown_again["spool"]["lifetime"] == "4d"
     assert shown_again["senders"][0]["limits"]["message_size"] == "10236KiB"
     assert shown_again["ses"]["accounts"] == {
@@ -165,9 +174,9 @@ def test_certificates_are_looked_for_like_secret_files(tmp_path: Path) -> None:
     """The key often comes from systemd and the certificate does not."""
     (tmp_path / "key.pem").touch()
     configuration = loaded(with_login_sender(), {"CREDENTIALS_DIRECTORY": str(tmp_path)})
-    assert configuration.certificate is not None
-    assert configuration.certificate.key == tmp_path / "key.pem"
-    assert configuration.certificate.certificate == Path("/etc/ses-relay/chain.pem")
+    files = configuration.tls["submission"]
+    assert files.keys == (tmp_path / "key.pem",)
+    assert files.certificates == (Path("/etc/ses-relay/chain.pem"),)
 
 
 @pytest.mark.parametrize(

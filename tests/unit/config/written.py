@@ -68,6 +68,15 @@ def complaints(
     return [str(complaint).removeprefix(f"{FILE}:") for complaint in caught.value.complaints]
 
 
+def warnings(text: str) -> list[str]:
+    return [str(warning).removeprefix(f"{FILE}:") for warning in loaded(text).warnings]
+
+
+def with_listener(text: str, more: str) -> str:
+    """Return a configuration whose first listener has more keys."""
+    return text.replace("}\nses:", f", {more}}}\nses:")
+
+
 def with_network_sender(more: str = "") -> str:
     """Return a sound configuration whose one sender is known by its network."""
     sender = f"""\

@@ -113,7 +113,10 @@ class SomeSuppressed:
     def __init__(self, *suppressed: Address) -> None:
         self.suppressed = suppressed
 
-    def find(self, address: Address) -> Suppression | None:
+    def may_hold(self, address: Address) -> bool:
+        return address in self.suppressed
+
+    async def find(self, address: Address) -> Suppression | None:
         if address not in self.suppressed:
             return None
         since = datetime(2026, 1, 1, tzinfo=UTC)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from math import inf
 from pathlib import Path
@@ -17,6 +17,7 @@ from relay.delivery.gate import LANES, Gate
 from relay.delivery.scheduler import UNRECORDED_REST, Scheduler
 from relay.mail.entry import State
 from relay.mail.envelope import AccountName, Envelope, QueueId, SenderName
+from relay.policy.allowance import Allowances
 from relay.policy.sender import OverLimit, Priority, Rate, Sender
 from relay.policy.verdict import Accepted, Answer, Broken, Stage
 from relay.ports import Claim, Consignment, SendQuota, SpoolError
@@ -80,6 +81,7 @@ class House:
             ),
             self.rules,
             {AccountName("main"): self.gate},
+            Allowances(),
         )
         store.on_commit = self.scheduler.notice
         self.running: asyncio.Task[None] | None = None
@@ -232,6 +234,22 @@ async def test_a_paced_sender_is_sent_no_faster_than_its_rate(house: House) -> N
     house.scheduler.notice(SenderName("app"))
     await house.carrier.called(3)
     assert await house.drained() == {State.READY: 3}
+
+
+async def test_a_paced_sender_is_sent_no_more_recipients_than_its_quota(house: House) -> None:
+    sender = a_sender("app")
+    limits = replace(sender.limits, recipients=(Rate(3, 3600.0),))
+    house.configure(replace(sender, limits=limits))
+    await house.accept("app", 5)
+    house.start()
+    house.carrier.let_through()
+    await house.carrier.called(3)
+    house.clock.advance(timedelta(seconds=3659))
+    house.scheduler.notice(SenderName("app"))
+    house.clock.advance(timedelta(seconds=1))
+    house.scheduler.notice(SenderName("app"))
+    await house.carrier.called(5)
+    assert await house.drained() == {}
 
 
 async def test_a_sender_that_refuses_over_its_rate_is_not_paced_too(house: House) -> None:

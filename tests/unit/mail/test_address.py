@@ -32,7 +32,6 @@ def test_a_mailbox_is_read(text: str, local_part: str, domain: str) -> None:
     "text",
     [
         "",
-        "jane",
         "@example.net",
         "jane@",
         "jane@@example.net",
@@ -101,6 +100,13 @@ def test_the_limits_of_rfc_5321_hold(text: str, *, fits: bool) -> None:
         with pytest.raises(AddressError) as caught:
             Address.parse(text)
         assert caught.value.fault is AddressFault.TOO_LONG
+
+
+@pytest.mark.parametrize("text", ["root", '"a b"', "a.b", '"@"'])
+def test_a_local_part_alone_is_told_from_nonsense(text: str) -> None:
+    with pytest.raises(AddressError) as caught:
+        Address.parse(text)
+    assert caught.value.fault is AddressFault.UNQUALIFIED
 
 
 def test_needless_quotes_do_not_make_another_mailbox() -> None:

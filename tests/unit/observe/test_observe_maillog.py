@@ -51,6 +51,7 @@ class Log:
         self.metrics = Metrics()
         self.metrics.know_accounts([MAIN])
         self.metrics.know_listeners(["legacy"])
+        self.metrics.know_tls(["legacy"])
         self.facts: Facts = MailLog(make_logger(level, LogFormat.JSON, self.sink), self.metrics)
 
     def lines(self) -> list[dict[str, Any]]:
@@ -213,7 +214,13 @@ def test_no_fact_makes_a_label_that_was_not_born_at_start(log: Log) -> None:
     test_facts.session_opened("s", "legacy", "192.0.2.1")
     test_facts.session_closed("s", "legacy")
     test_facts.authenticated("s", "plain", SenderName("billing"))
+    test_facts.authenticated("s", "certificate", SenderName("billing"))
     test_facts.auth_failed("s", "login", "credentials")
+    test_facts.auth_failed("s", "certificate", "credentials")
+    for reason in ("limit", "sender", "proxy", "proxy_header", "tls", "certificate"):
+        test_facts.connection_refused("legacy", "192.0.2.1", reason)
+    for version in ("1.0", "1.1", "1.2", "1.3"):
+        test_facts.encrypted("s", "legacy", version)
     test_facts.accepted("s", "legacy", a_mail(), 0.1)
     test_facts.attempted(MAIN, a_mail(), [an_address()], Relayed("x"), 0.1)
     for reason in ("throttled", "quota", "credentials", "other"):
@@ -281,6 +288,26 @@ def test_what_is_refused_can_be_found_by_its_peer(log: Log) -> None:
     assert [line.get("peer") for line in log.lines()] == ["192.0.2.7"] * 4 + ["192.0.2.8"]
     assert {line["listener"] for line in log.lines()} == {"legacy"}
     assert log.value('relay_smtp_connections_refused_total{listener="legacy",reason="limit"}') == 1
+
+
+def test_who_still_needs_broken_tls_can_be_found(log: Log) -> None:
+    assert log.value('relay_tls_sessions_total{listener="legacy",version="1.1"}') == 0
+    log.facts.session_opened("s1", "legacy", "192.0.2.7")
+    log.facts.encrypted("s1", "legacy", "1.0")
+    log.facts.encrypted("s1", "legacy", "1.3")
+    found = [(line["level"], line["peer"], line["version"]) for line in log.lines()[-2:]]
+    assert ("info", "192.0.2.7", "1.0") in found
+    assert not [line for line in found if line[0] == "info" and line[2] != "1.0"]
+    assert log.value('relay_tls_sessions_total{listener="legacy",version="1.0"}') == 1
+
+
+def test_a_certificate_that_names_nobody_is_told_with_some_of_its_names(log: Log) -> None:
+    log.facts.session_opened("s1", "legacy", "192.0.2.7")
+    log.facts.certificate_unknown("s1", [f"host{number}.example.com" for number in range(300)])
+    line = log.lines()[-1]
+    assert line["event"] == "auth.certificate_unknown"
+    assert line["peer"] == "192.0.2.7"
+    assert line["names"] == [f"host{number}.example.com" for number in range(5)]
 
 
 @pytest.mark.P6

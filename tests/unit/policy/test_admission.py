@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_network
+from math import inf
 
 import pytest
 
@@ -14,10 +16,14 @@ from relay.mail.header import HeaderBlock
 from relay.mail.reply import Refusal
 from relay.policy import admission
 from relay.policy.admission import Auth
+from relay.policy.allowance import Lack
 from relay.policy.patterns import AddressPatterns
+from relay.policy.rewrite import Rewrite, When
 from relay.policy.sender import (
+    Destinations,
     Limits,
     OnSuppressed,
+    Rate,
     Route,
     Sender,
     Senders,
@@ -25,6 +31,7 @@ from relay.policy.sender import (
 )
 
 MIB = 1024 * 1024
+REWRITTEN = b"From: Scanner <scanner@invoices.example.com>\r\n"
 JANE = Address.parse("jane@example.net")
 
 
@@ -70,10 +77,9 @@ def a_sender(
 def test_a_sender_writes_only_as_its_own_addresses(address: str, *, allowed: bool) -> None:
     sender = a_sender("billing", "billing@example.com", "@invoices.example.com", "@.parent.example")
     parsed = Address.parse(address)
-    refusal = admission.admit_reverse_path(sender, parsed, 0)
-    assert (refusal is None) is allowed
+    assert (admission.admit_reverse_path(sender, parsed, 0) == parsed) is allowed
     header = HeaderBlock.parse(f"From: X <{address}>\r\n".encode())
-    assert (admission.admit_header(sender, header) is None) is allowed
+    assert (admission.admit_header(sender, header) is header) is allowed
 
 
 @pytest.mark.P7
@@ -113,21 +119,63 @@ def test_whoever_authenticated_is_that_sender_wherever_it_sits() -> None:
     assert found is billing
 
 
+BILLING = Address.parse("billing@example.com")
+SCANNER = Address.parse("scanner@invoices.example.com")
+OTHER = Address.parse("other@example.com")
+REWRITE = Rewrite(reverse_path=SCANNER, author="Scanner <scanner@invoices.example.com>")
+ALWAYS = replace(REWRITE, when=When.ALWAYS)
+
+
+def outcome(answer: Address | HeaderBlock | Refusal | None) -> object:
+    return str(answer.reply)[:9] if isinstance(answer, Refusal) else answer
+
+
 @pytest.mark.parametrize(
     ("reverse_path", "size", "reply"),
     [
         (None, 0, "550 5.7.1"),
-        ("other@example.com", 0, "553 5.7.1"),
-        ("billing@example.com", 11 * MIB, "552 5.3.4"),
-        ("billing@example.com", 10 * MIB, None),
+        (AddressFault.UNQUALIFIED, 0, "553 5.1.7"),
+        (AddressFault.SYNTAX, 0, "553 5.1.7"),
+        (AddressFault.TOO_LONG, 0, "553 5.1.7"),
+        (AddressFault.NON_ASCII, 0, "553 5.6.7"),
+        (OTHER, 0, "553 5.7.1"),
+        (BILLING, 11 * MIB, "552 5.3.4"),
+        (BILLING, 10 * MIB, BILLING),
     ],
 )
 def test_mail_is_refused_with_a_text_that_says_what_to_do(
-    reverse_path: str | None, size: int, reply: str | None
+    reverse_path: Address | AddressFault | None, size: int, reply: object
 ) -> None:
-    parsed = None if reverse_path is None else Address.parse(reverse_path)
-    refusal = admission.admit_reverse_path(a_sender(), parsed, size)
-    assert (None if refusal is None else str(refusal.reply)[:9]) == reply
+    assert outcome(admission.admit_reverse_path(a_sender(), reverse_path, size)) == reply
+
+
+@pytest.mark.parametrize(
+    ("rewrite", "reverse_path", "size", "reply"),
+    [
+        (REWRITE, None, 0, SCANNER),
+        (REWRITE, AddressFault.UNQUALIFIED, 0, SCANNER),
+        (REWRITE, AddressFault.SYNTAX, 0, SCANNER),
+        (REWRITE, AddressFault.TOO_LONG, 0, "553 5.1.7"),
+        (REWRITE, AddressFault.NON_ASCII, 0, "553 5.6.7"),
+        (REWRITE, OTHER, 0, SCANNER),
+        (REWRITE, BILLING, 0, BILLING),
+        (REWRITE, BILLING, 11 * MIB, "552 5.3.4"),
+        (ALWAYS, BILLING, 0, SCANNER),
+        (ALWAYS, OTHER, 11 * MIB, "552 5.3.4"),
+        (replace(REWRITE, reverse_path=None), None, 0, "550 5.7.1"),
+        (replace(REWRITE, reverse_path=None), OTHER, 0, "553 5.7.1"),
+    ],
+)
+def test_a_rewrite_takes_the_place_of_a_reverse_path_that_may_not_be_used(
+    rewrite: Rewrite, reverse_path: Address | AddressFault | None, size: int, reply: object
+) -> None:
+    sender = replace(a_sender(), rewrite=rewrite)
+    assert outcome(admission.admit_reverse_path(sender, reverse_path, size)) == reply
+
+
+def test_null_and_unqualified_senders_are_told_what_to_do() -> None:
+    for refusal in (admission.NULL_SENDER, admission.UNQUALIFIED_SENDER):
+        assert "in your application, or ask the operator for a rewrite" in refusal.reply.text
 
 
 def suppressed(reason: SuppressionReason) -> Suppression:
@@ -184,13 +232,107 @@ def test_ses_sends_to_no_address_literal(literal: str) -> None:
     ],
 )
 def test_the_author_must_be_the_senders_own(header: bytes, reply: str | None) -> None:
-    refusal = admission.admit_header(a_sender(), HeaderBlock.parse(header))
-    assert (None if refusal is None else str(refusal.reply)[:9]) == reply
+    block = HeaderBlock.parse(header)
+    assert outcome(admission.admit_header(a_sender(), block)) == (reply or block)
+
+
+@pytest.mark.parametrize(
+    ("rewrite", "header", "expected"),
+    [
+        (REWRITE, b"From: root\r\nA: b\r\n", REWRITTEN + b"X-Original-From: root\r\nA: b\r\n"),
+        (REWRITE, b"A: b\r\n", b"A: b\r\n" + REWRITTEN),
+        (
+            REWRITE,
+            b"From: x@evil.example\r\nBcc: a@b.example\r\n",
+            REWRITTEN + b"X-Original-From: x@evil.example\r\n",
+        ),
+        (REWRITE, b"From: billing@example.com\r\n", b"From: billing@example.com\r\n"),
+        (
+            REWRITE,
+            b"From: billing@example.com\r\nSender: root\r\nDKIM-Signature: v=1\r\n",
+            b"From: billing@example.com\r\n",
+        ),
+        (
+            ALWAYS,
+            b"From: billing@example.com\r\nDKIM-Signature: v=1\r\n",
+            REWRITTEN + b"X-Original-From: billing@example.com\r\n",
+        ),
+        (replace(ALWAYS, keep_original=False), b"From: a@b.example\r\n", REWRITTEN),
+        (replace(REWRITE, author=""), b"From: x@evil.example\r\n", "550 5.7.1"),
+        (replace(REWRITE, author=""), b"From: root\r\n", "550 5.6.0"),
+        (
+            replace(REWRITE, author=""),
+            b"From: billing@example.com\r\nSender: root\r\n",
+            "550 5.6.0",
+        ),
+        (REWRITE, b"X-Relay-Id: x\r\n" * 101 + b"From: billing@example.com\r\n", "554 5.4.6"),
+    ],
+)
+def test_a_rewrite_takes_the_place_of_an_author_that_may_not_be_used(
+    rewrite: Rewrite, header: bytes, expected: bytes | str
+) -> None:
+    sender = replace(a_sender(), rewrite=rewrite)
+    answer = admission.admit_header(sender, HeaderBlock.parse(header))
+    found = answer.octets if isinstance(answer, HeaderBlock) else outcome(answer)
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("to", "reply"),
+    [
+        (Destinations(), None),
+        (Destinations(AddressPatterns(("@example.net",))), None),
+        (Destinations(AddressPatterns(("@example.org", "JANE@example.net"))), None),
+        (Destinations(AddressPatterns(("@example.org",))), "550 5.7.1"),
+        (Destinations(AddressPatterns(())), "550 5.7.1"),
+        (Destinations(None, AddressPatterns(("@.example.net",))), None),
+        (Destinations(None, AddressPatterns(("jane@example.net",))), "550 5.7.1"),
+        (
+            Destinations(AddressPatterns(("@example.net",)), AddressPatterns(("@example.net",))),
+            "550 5.7.1",
+        ),
+    ],
+)
+def test_a_sender_writes_only_to_whom_it_may(to: Destinations, reply: str | None) -> None:
+    assert outcome(admission.admit_recipient(replace(a_sender(), to=to), JANE, None)) == reply
+
+
+def test_who_is_not_mailed_anyway_may_be_suppressed() -> None:
+    sender = replace(a_sender(), redirect_all=OTHER)
+    found = suppressed(SuppressionReason.BOUNCE)
+    assert admission.admit_recipient(sender, JANE, found) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.2, "in 1 second"),
+        (1.1, "in 2 seconds"),
+        (120, "in 120 seconds"),
+        (121, "in 3 minutes"),
+        (7200, "in 120 minutes"),
+        (7201, "in 3 hours"),
+        (172_801, "in 3 days"),
+        (inf, "with fewer"),
+    ],
+)
+def test_whoever_is_over_a_limit_is_told_when_to_come_again(seconds: float, words: str) -> None:
+    lack = Lack(Rate(5000, 86_400.0), seconds)
+    refusal = admission.quota_exceeded(lack)
+    assert str(refusal.reply) == (
+        f"452 4.7.1 Your quota of 5000 recipients per day is used up; try again {words}"
+    )
+    refusal = admission.rate_limited(lack._replace(limit=Rate(10, 1.0)))
+    assert str(refusal.reply) == (
+        f"451 4.7.1 Your limit of 10 messages per second is exceeded; try again {words}"
+    )
 
 
 @pytest.mark.parametrize(
     ("fault", "reverse_path", "reply"),
     [
+        (AddressFault.UNQUALIFIED, True, "553 5.1.7"),
+        (AddressFault.UNQUALIFIED, False, "553 5.1.3"),
         (AddressFault.SYNTAX, True, "553 5.1.7"),
         (AddressFault.SYNTAX, False, "553 5.1.3"),
         (AddressFault.TOO_LONG, False, "553 5.1.3"),

@@ -6,9 +6,10 @@ import time
 
 import pytest
 
-from relay.mail.address import Address
+from relay.mail.address import Address, AddressFault
 from relay.mail.reply import Refusal, Reply
-from relay.smtp.command import MailCommand, parse_mail, parse_rcpt
+from relay.policy.admission import refuse_address
+from relay.smtp.command import ChunkCommand, MailCommand, parse_bdat, parse_mail, parse_rcpt
 
 JANE = Address("jane", "example.net")
 
@@ -109,6 +110,34 @@ def test_what_rcpt_does_not_mean_is_said(argument: str, start: str) -> None:
     assert str(reply).startswith(start)
 
 
+@pytest.mark.parametrize(
+    ("argument", "command"),
+    [
+        ("86", ChunkCommand(86, is_last=False)),
+        ("86 LAST", ChunkCommand(86, is_last=True)),
+        ("0 last", ChunkCommand(0, is_last=True)),
+        ("0086 \t Last", ChunkCommand(86, is_last=True)),
+        ("9" * 19, ChunkCommand(10**19 - 1, is_last=False)),
+        ("86 FIRST", ChunkCommand(86, is_last=False, is_valid=False)),
+        ("86 LAST LAST", ChunkCommand(86, is_last=False, is_valid=False)),
+        ("86 \xb2", ChunkCommand(86, is_last=False, is_valid=False)),
+    ],
+)
+def test_the_size_of_a_chunk_is_read_whatever_follows_it(
+    argument: str, command: ChunkCommand
+) -> None:
+    assert parse_bdat(argument) == command
+
+
+@pytest.mark.P7
+@pytest.mark.parametrize(
+    "argument",
+    ["", "LAST", "-1", "+1", "1_0", "0x10", "1e3", "10LAST", "10,", "\xb2", "\xa010", "9" * 20],
+)
+def test_a_size_that_is_none_is_never_guessed(argument: str) -> None:
+    assert str(parse_bdat(argument)) == "501 5.5.4 Syntax: BDAT size [LAST]"
+
+
 @pytest.mark.P7
 @pytest.mark.parametrize(
     ("path", "status"),
@@ -133,8 +162,10 @@ def test_what_rcpt_does_not_mean_is_said(argument: str, start: str) -> None:
     ],
 )
 def test_what_is_not_a_mailbox_is_refused_never_repaired(path: str, status: str) -> None:
-    refusal = parse_mail(f"FROM:<{path}>")
-    assert isinstance(refusal, Refusal)
+    command = parse_mail(f"FROM:<{path}>")
+    assert isinstance(command, MailCommand)
+    assert isinstance(command.reverse_path, AddressFault)
+    refusal = refuse_address(command.reverse_path, reverse_path=True)
     assert (refusal.reply.code, refusal.reply.status) == (553, status)
     assert refusal.reason == "bad_address"
     of_recipient = parse_rcpt(f"TO:<{path}>")

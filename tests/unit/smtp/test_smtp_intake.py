@@ -168,6 +168,7 @@ async def test_unfinished_headers_share_one_window(monkeypatch: pytest.MonkeyPat
     refusal = await second.take(FROM + b"X: " + b"x" * 600)
     assert refusal is not None
     assert str(refusal.reply).startswith("452 4.3.1 ")
+    assert refusal.reason == "busy"
     # What comes in one piece needs no room, and what is decided on gives it back.
     assert await third.take(FROM + b"X: " + b"x" * 600 + b"\r\n\r\n") is None
     assert await first.take(b"\r\n\r\n") is None

@@ -7,6 +7,7 @@ from ipaddress import ip_network
 
 import pytest
 
+from relay.config.words import Extension
 from relay.policy.admission import Auth
 from relay.policy.sender import Limits, Sender
 from relay.smtp.offer import Offer
@@ -17,8 +18,10 @@ PERSON = replace(a_sender("person"), login="person", secret="x", limits=Limits(2
 PRINTER = replace(a_sender("printer"), networks=(ip_network("10.0.0.0/8"),), limits=Limits(5_000))
 
 
-def offer(tls: TlsMode = TlsMode.OFF, auth: Auth = Auth.OFF) -> Offer:
-    return Offer(ListenerSettings("l", "127.0.0.1", 0, tls, auth))
+def offer(
+    tls: TlsMode = TlsMode.OFF, auth: Auth = Auth.OFF, off: frozenset[str] = frozenset()
+) -> Offer:
+    return Offer(ListenerSettings("l", "127.0.0.1", 0, tls, auth, extensions_off=off))
 
 
 def keywords(said: bytes) -> list[str]:
@@ -72,9 +75,49 @@ def test_what_is_always_offered() -> None:
         "PIPELINING",
         "SIZE" if not PRINTER.networks else "SIZE 5000",
         "8BITMIME",
+        "CHUNKING",
+        "LIMITS RCPTMAX=1000",
         "AUTH PLAIN LOGIN",
         "ENHANCEDSTATUSCODES",
     ]
+
+
+@pytest.mark.parametrize(
+    ("auth", "senders", "most"),
+    [
+        (Auth.OFF, (PERSON, PRINTER), "LIMITS RCPTMAX=50"),
+        (Auth.REQUIRED, (PERSON, PRINTER), "LIMITS RCPTMAX=100"),
+        (Auth.OPTIONAL, (PERSON, PRINTER), "LIMITS RCPTMAX=50"),
+    ],
+)
+def test_so_many_recipients_are_too_many_for_nobody_here(
+    auth: Auth, senders: tuple[Sender, ...], most: str
+) -> None:
+    capped = [
+        replace(sender, limits=replace(sender.limits, recipients_per_message=cap))
+        for sender, cap in zip(senders, (100, 50), strict=True)
+    ]
+    said = keywords(offer(auth=auth).ehlo(a_ruleset(*capped), secure=False, auth=False))
+    assert most in said
+
+
+def test_where_nobody_can_send_no_number_of_recipients_is_promised() -> None:
+    said = offer(auth=Auth.REQUIRED).ehlo(a_ruleset(PRINTER), secure=False, auth=False)
+    assert b"LIMITS" not in said
+
+
+@pytest.mark.parametrize("extension", Extension)
+def test_what_is_turned_off_is_not_offered(extension: str) -> None:
+    ruleset = a_ruleset(PRINTER)
+    everything = keywords(offer().ehlo(ruleset, secure=False, auth=False))
+    said = keywords(offer(off=frozenset([extension])).ehlo(ruleset, secure=False, auth=False))
+    (missing,) = set(everything) - set(said)
+    assert missing.split()[0] == extension
+
+
+def test_a_listener_may_offer_nothing_at_all() -> None:
+    said = offer(off=frozenset(Extension)).ehlo(a_ruleset(PRINTER), secure=False, auth=False)
+    assert said == b"250 relay.test\r\n"
 
 
 def test_it_is_written_once_a_generation() -> None:

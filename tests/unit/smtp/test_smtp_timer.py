@@ -106,6 +106,40 @@ def test_no_wait_goes_on_beyond_the_latest(loop: Loop, rung: list[str]) -> None:
     assert rung == ["a"]
 
 
+@pytest.mark.P6
+def test_under_stress_a_wait_is_shorter(loop: Loop, rung: list[str]) -> None:
+    timer = a_timer(loop)
+    timer.is_stressed = lambda: True
+    timer.within(300, lambda: rung.append("a"), under_stress=60)
+    loop.advance(59)
+    assert not rung
+    loop.advance(1)
+    assert rung == ["a"]
+
+
+@pytest.mark.P6
+def test_stress_that_begins_ends_the_waits_that_have_lasted(loop: Loop, rung: list[str]) -> None:
+    timer, stress = a_timer(loop), list[str]()
+    timer.is_stressed = lambda: bool(stress)
+    timer.within(300, lambda: rung.append("a"), under_stress=60)
+    for _ in range(40):
+        loop.advance(5)
+    assert not rung
+    stress.append("all places are taken")
+    loop.advance(5)
+    assert rung == ["a"]
+
+
+def test_without_stress_a_wait_is_as_long_as_ever(loop: Loop, rung: list[str]) -> None:
+    timer = a_timer(loop)
+    timer.within(300, lambda: rung.append("a"), under_stress=60)
+    for _ in range(299):
+        loop.advance(1)
+    assert not rung
+    loop.advance(1)
+    assert rung == ["a"]
+
+
 def test_a_stopped_timer_is_silent(loop: Loop, rung: list[str]) -> None:
     timer = a_timer(loop)
     timer.within(1, lambda: rung.append("a"))

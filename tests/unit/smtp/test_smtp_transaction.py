@@ -2,74 +2,83 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from relay.mail.feedback import Suppression, SuppressionReason
-from relay.mail.reply import Refusal
-from relay.policy.sender import OnSuppressed
-from relay.smtp.transaction import RECIPIENT_LIMIT, Transaction
-from tests.builders import ARRIVED, a_sender, addresses, an_address
-from tests.fakes import FakeSuppressions
+from relay.policy.sender import Limits, OnSuppressed
+from relay.smtp.transaction import Transaction
+from tests.builders import ARRIVED, a_ruleset, a_sender, addresses, an_address
 
 JANE = an_address()
-LISTED = FakeSuppressions(
-    Suppression("jane@example.net", SuppressionReason.BOUNCE, "hard bounce", ARRIVED)
-)
-NONE = FakeSuppressions()
+LISTED = Suppression("jane@example.net", SuppressionReason.BOUNCE, "hard bounce", ARRIVED)
 
 
-def begun(on_suppressed: OnSuppressed = OnSuppressed.REJECT) -> Transaction:
-    sender = a_sender(on_suppressed=on_suppressed)
-    return Transaction(sender, an_address("billing@example.com"), "relay.test")
+def begun(on_suppressed: OnSuppressed = OnSuppressed.REJECT, **keys: Any) -> Transaction:
+    sender = replace(a_sender(on_suppressed=on_suppressed), **keys)
+    return Transaction(sender, an_address("billing@example.com"), a_ruleset(sender))
 
 
-def test_recipients_are_kept_once_and_in_order() -> None:
+def test_recipients_are_kept_in_order() -> None:
     transaction = begun()
     one, two = addresses(2)
-    for recipient, is_new in (
-        (two, True),
-        (one, True),
-        (two, False),
-        (an_address("user1@EXAMPLE.net"), False),
-    ):
-        assert transaction.add(recipient, NONE) is is_new
+    for recipient in (two, one):
+        assert not transaction.holds(recipient)
+        assert transaction.add(recipient, None) is None
+        assert transaction.holds(recipient)
+    assert transaction.holds(an_address("user1@EXAMPLE.net"))
     assert transaction.envelope.recipients == (two, one)
     assert transaction.only_recipient is None
 
 
 def test_only_the_domain_ignores_case() -> None:
     transaction = begun()
-    transaction.add(an_address("Jane@example.net"), NONE)
+    transaction.add(an_address("Jane@example.net"), None)
     assert transaction.only_recipient == an_address("Jane@example.net")
-    transaction.add(JANE, NONE)
-    assert len(transaction.envelope.recipients) == 2
+    assert not transaction.holds(JANE)
 
 
 @pytest.mark.P6
-def test_there_is_a_limit_and_duplicates_do_not_count() -> None:
-    transaction = begun()
-    found = addresses(RECIPIENT_LIMIT + 1)
-    assert all(transaction.add(recipient, NONE) is True for recipient in found[:-1])
-    refusal = transaction.add(found[-1], NONE)
-    assert isinstance(refusal, Refusal)
-    assert str(refusal.reply).startswith("452 4.5.3 ")
-    assert transaction.add(found[0], NONE) is False
-    assert len(transaction.envelope.recipients) == RECIPIENT_LIMIT
+def test_there_is_a_limit() -> None:
+    transaction = begun(limits=Limits(1000, recipients_per_message=20))
+    found = addresses(21)
+    assert all(transaction.add(recipient, None) is None for recipient in found[:-1])
+    refusal = transaction.add(found[-1], None)
+    assert refusal is not None
+    assert str(refusal.reply) == (
+        "452 4.5.3 No more than 20 recipients at once; send the rest in another transaction"
+    )
+    assert len(transaction.envelope.recipients) == 20
 
 
 def test_a_suppressed_recipient_is_rejected_dropped_or_kept_as_the_sender_wants() -> None:
     transaction = begun()
     refusal = transaction.add(JANE, LISTED)
-    assert isinstance(refusal, Refusal)
+    assert refusal is not None
     assert str(refusal.reply) == "550 5.1.1 Suppressed since 2026-03-01: hard bounce"
     assert not transaction.has_recipient
 
     transaction = begun(OnSuppressed.DROP)
-    assert transaction.add(JANE, LISTED) is True
+    assert transaction.add(JANE, LISTED) is None
     assert transaction.has_recipient
     assert transaction.is_for_nobody
     assert transaction.dropped == (JANE,)
+    assert transaction.mailed == ()
 
     transaction = begun(OnSuppressed.IGNORE)
-    assert transaction.add(JANE, LISTED) is True
+    assert transaction.add(JANE, LISTED) is None
     assert transaction.only_recipient == JANE
+
+
+def test_redirected_mail_goes_to_one_address_whoever_it_was_for() -> None:
+    staging = an_address("staging@example.com")
+    transaction = begun(OnSuppressed.DROP, redirect_all=staging)
+    for recipient in addresses(3):
+        transaction.add(recipient, None)
+    assert transaction.add(JANE, LISTED) is None
+    assert transaction.envelope.recipients == (staging,)
+    assert transaction.only_recipient == staging
+    assert transaction.mailed == transaction.redirected == (*addresses(3), JANE)
+    assert transaction.dropped == ()

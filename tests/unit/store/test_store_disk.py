@@ -94,18 +94,35 @@ def test_room_ends_at_the_floor_and_starts_in_freed_pages(
 
 
 @pytest.mark.P6
-def test_many_clients_at_once_cannot_pass_the_floor_between_two_looks(
+def test_what_is_announced_and_never_sent_keeps_nothing_from_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = os.statvfs_result((1024, 1024, 1000, 160, 150, 0, 0, 0, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda _: table)
+    room = Room(tmp_path, min_free=0.1, clock=FrozenClock())
+    assert all(room.admits(50 * 1024, reusable=0, buffered=0) for _ in range(100))
+
+
+@pytest.mark.P6
+def test_files_grow_no_further_than_the_floor_between_two_looks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = os.statvfs_result((1024, 1024, 1000, 160, 150, 0, 0, 0, 0, 255))
     monkeypatch.setattr(os, "statvfs", lambda _: table)
     clock = FrozenClock()
     room = Room(tmp_path, min_free=0.1, clock=clock)
-    admitted = [room.admits(10 * 1024, reusable=0, buffered=0) for _ in range(20)]
-    assert admitted == [True] * 5 + [False] * 15
-    # The next look sees what of it has been written.
+    # What was announced may be what is written now.
+    assert room.admits(50 * 1024, reusable=0, buffered=0)
+    taken = [room.takes(10 * 1024, reusable=0, buffered=0) for _ in range(6)]
+    assert taken == [True] * 5 + [False]
     clock.advance(timedelta(seconds=1))
-    assert room.admits(10 * 1024, reusable=0, buffered=0)
+    assert room.takes(30 * 1024, reusable=0, buffered=0)
+    # What is written now leaves so much less for what is announced.
+    assert not room.admits(20 * 1024 + 1, reusable=0, buffered=0)
+    # Rows may use what the databases have free; files may not.
+    assert not room.takes(20 * 1024 + 1, reusable=1 << 30, buffered=0)
+    assert not room.takes(20 * 1024, reusable=5, buffered=6)
+    assert room.takes(20 * 1024, reusable=6, buffered=6)
 
 
 def test_a_second_daemon_is_told_which_process_has_the_spool(tmp_path: Path) -> None:

@@ -18,14 +18,14 @@ from aiohttp import web
 
 from relay.mail.entry import LedgerLine, QueuedMail, QueuedRecipient, State
 from relay.mail.envelope import QueueId, SenderName
-from relay.mail.feedback import Suppression
+from relay.mail.feedback import Suppression, SuppressionReason
 from relay.ports import SpoolFullError
 from relay.web.admin import Desk, Reloaded, admin
 from relay.web.monitoring import monitoring
 from relay.web.site import Site
 from relay.web.webhook import webhook
 from tests.builders import ARRIVED, a_mail, an_address
-from tests.fakes import FrozenClock, RecordingFacts
+from tests.fakes import FakeSuppressions, FrozenClock, RecordingFacts
 
 QUEUE_ID = "06H04YCY58GVCD1MB7KG"
 
@@ -85,6 +85,9 @@ class OneSuppressed:
         return [line] if key in (QUEUE_ID, "m") else []
 
 
+GONE = Suppression("gone@example.net", SuppressionReason.BOUNCE, "hard bounce", ARRIVED)
+
+
 class House:
     def __init__(self) -> None:
         self.record = OneSuppressed()
@@ -94,6 +97,7 @@ class House:
         self.desk = Desk(
             queue=OneEntry(),
             record=self.record,  # type: ignore[arg-type]
+            suppressions=FakeSuppressions(GONE),
             facts=self.facts,
             clock=FrozenClock(),
             reload=self.reload,
@@ -168,6 +172,8 @@ async def test_a_dead_daemons_socket_is_replaced_and_a_live_ones_is_not(tmp_path
         ("GET", "/queue/00000000000000000000", 404, "no entry of that id"),
         ("POST", "/queue/00000000000000000000/retry", 404, "no entry of that id"),
         ("GET", "/queue?limit=x", 400, "limit is not a number"),
+        ("GET", "/suppressions/jane@example.net", 404, "not on the suppression list"),
+        ("GET", "/suppressions/nobody", 400, "not a mailbox"),
         ("DELETE", "/suppressions/jane@example.net", 400, "a reason is needed"),
         ("DELETE", "/suppressions/jane@example.net?reason=x", 404, "not on the suppression list"),
         ("DELETE", "/suppressions/nobody?reason=x", 400, "not a mailbox"),
@@ -193,6 +199,12 @@ async def test_the_queue_is_listed_shown_and_retried(house: House) -> None:
     assert (await house.ask("GET", f"/queue/{QUEUE_ID.lower()}"))[1] == entry
     assert (await house.ask("POST", f"/queue/{QUEUE_ID}/retry"))[1]["state"] == "ready"
     assert house.roused == ["billing"]
+
+
+async def test_one_suppressed_address_is_told_in_any_case(house: House) -> None:
+    code, said = await house.ask("GET", "/suppressions/Gone@Example.net")
+    assert code == 200
+    assert (said["reason"], said["detail"]) == ("bounce", "hard bounce")
 
 
 async def test_suppressing_names_who_did_it(house: House) -> None:

@@ -1,0 +1,118 @@
+"""What happened at the front door: who came, was let in, turned out to be whom, and went.
+
+The part of relay.observe.maillog that is about connections. Never given what a client typed, beyond
+the names in a certificate that was verified.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from math import inf
+from typing import Final
+
+from relay.mail.envelope import SenderName
+from relay.mail.reply import Reply
+from relay.observe.logs import Logger
+from relay.observe.metrics import BROKEN_TLS, Metrics
+
+# Connections can be refused faster than anybody reads, or a disk writes: a line a second, for each
+# listener and reason, says how many went untold before it.
+_REFUSALS_APART: Final = 1.0  # seconds
+# A certificate may have hundreds of names.
+_NAMES_TOLD: Final = 5
+
+
+class DoorLog:
+    """The facts of connections, told to a logger and counted."""
+
+    def __init__(self, logger: Logger, metrics: Metrics) -> None:
+        self.logger = logger
+        self._metrics = metrics
+        # Where the open sessions come from: what is refused must be found by its peer.
+        self._peers: dict[str, tuple[str, str]] = {}
+        # When connections refused were last logged, by listener and reason, and how many since.
+        self._turned_away: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def session_opened(self, session_id: str, listener: str, peer: str) -> None:
+        """A client connected."""
+        self._metrics.connections[listener].inc()
+        self._metrics.sessions[listener].inc()
+        self._peers[session_id] = listener, peer
+        self.logger.debug("session.opened", session_id=session_id, listener=listener, peer=peer)
+
+    def session_closed(self, session_id: str, listener: str) -> None:
+        """A session ended, however it ended."""
+        self._metrics.sessions[listener].dec()
+        self._peers.pop(session_id, None)
+        self.logger.debug("session.closed", session_id=session_id)
+
+    def connection_refused(self, listener: str, peer: str, reason: str) -> None:
+        """A client was not served."""
+        self._metrics.connections_refused[listener, reason].inc()
+        now = time.monotonic()
+        at, untold = self._turned_away.get((listener, reason), (-inf, 0))
+        if now - at < _REFUSALS_APART:
+            self._turned_away[listener, reason] = at, untold + 1
+            return
+        self._turned_away[listener, reason] = now, 0
+        self.logger.info(
+            "session.refused", listener=listener, peer=peer, reason=reason, untold=untold
+        )
+
+    def encrypted(self, session_id: str, listener: str, version: str) -> None:
+        """A handshake was done."""
+        self._metrics.tls_sessions[listener, version].inc()
+        _, peer = self._peers.get(session_id, ("", ""))
+        # Whoever still needs a broken version must be found before it can be left off.
+        tell = self.logger.info if version in BROKEN_TLS else self.logger.debug
+        tell(
+            "session.encrypted",
+            session_id=session_id,
+            listener=listener,
+            peer=peer,
+            version=version,
+        )
+
+    def hung_up(self, session_id: str, reply: Reply) -> None:
+        """We ended a session that would have gone on."""
+        listener, peer = self._peers.get(session_id, ("", ""))
+        self.logger.info(
+            "session.hung_up",
+            session_id=session_id,
+            listener=listener,
+            peer=peer,
+            reply=str(reply),
+        )
+
+    def authenticated(self, session_id: str, mechanism: str, sender: SenderName) -> None:
+        """A client proved which sender it is."""
+        self._metrics.auth_attempts[mechanism].inc()
+        self.logger.debug(
+            "auth.succeeded", session_id=session_id, mechanism=mechanism, sender=sender
+        )
+
+    def certificate_unknown(self, session_id: str, names: Sequence[str]) -> None:
+        """A client's certificate stands for no sender."""
+        listener, peer = self._peers.get(session_id, ("", ""))
+        self.logger.info(
+            "auth.certificate_unknown",
+            session_id=session_id,
+            listener=listener,
+            peer=peer,
+            names=list(names[:_NAMES_TOLD]),
+        )
+
+    def auth_failed(self, session_id: str, mechanism: str, reason: str) -> None:
+        """An AUTH exchange failed, or a certificate did not verify."""
+        self._metrics.auth_attempts[mechanism].inc()
+        self._metrics.auth_failures[mechanism, reason].inc()
+        listener, peer = self._peers.get(session_id, ("", ""))
+        self.logger.warning(
+            "auth.failed",
+            session_id=session_id,
+            listener=listener,
+            peer=peer,
+            mechanism=mechanism,
+            reason=reason,
+        )

@@ -1,0 +1,47 @@
+"""How much mail of each sender the spool keeps, counted in memory (ports.Spool.backlog).
+
+Knows sums. Does not know limits, or why mail comes and goes. For the loop alone, but for `load`.
+"""
+
+from __future__ import annotations
+
+from sqlite3 import Connection
+from typing import Final
+
+from relay.mail.entry import Backlog
+from relay.mail.envelope import Mail, SenderName
+
+# The tally has a row for each sender and state, whatever the number of entries.
+_SUMS: Final = """
+    SELECT sender, sum(entries), sum(octets) FROM tally
+    GROUP BY sender HAVING sum(entries) > 0"""
+_NOTHING: Final = Backlog(0, 0)
+
+
+class Backlogs:
+    """What is kept of each sender: told of each mail once it is durable, and once it is gone."""
+
+    def __init__(self) -> None:
+        self._by_sender: dict[SenderName, Backlog] = {}
+
+    def load(self, connection: Connection) -> None:
+        """Count what is there already."""
+        for sender, messages, octets in connection.execute(_SUMS):
+            self._by_sender[SenderName(sender)] = Backlog(messages, octets)
+
+    def of(self, sender: SenderName) -> Backlog:
+        """Return what is kept of a sender."""
+        return self._by_sender.get(sender, _NOTHING)
+
+    def add(self, mail: Mail) -> None:
+        """Count a mail that has become durable."""
+        messages, octets = self.of(mail.sender)
+        self._by_sender[mail.sender] = Backlog(messages + 1, octets + mail.size)
+
+    def forget(self, mail: Mail) -> None:
+        """Count a mail no more: its row is gone."""
+        messages, octets = self.of(mail.sender)
+        if messages > 1:
+            self._by_sender[mail.sender] = Backlog(messages - 1, octets - mail.size)
+        else:
+            self._by_sender.pop(mail.sender, None)

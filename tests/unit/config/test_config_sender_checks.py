@@ -1,0 +1,121 @@
+"""How the keys of a sender fit together: certificates, rewrites, redirection, limits."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.config.written import (
+    complaints,
+    dedent,
+    loaded,
+    warnings,
+    with_listener,
+    with_login_sender,
+    with_network_sender,
+)
+
+
+def with_rewrite(rewrite: str) -> str:
+    return with_network_sender(f"rewrite: {{{rewrite}}}")
+
+
+@pytest.mark.P7
+def test_a_certificate_names_one_sender() -> None:
+    text = with_network_sender("certificates: [a.example, A.EXAMPLE]") + dedent("""
+          - name: other
+            certificates: [b.example, A.example]
+            from: ["@example.com"]
+        """).replace("\n", "\n  ").replace("- name", "  - name").rstrip(" ")
+    assert complaints(text) == [
+        "9:31: senders[0].certificates[1]: 'a.example' is taken by senders[0]",
+        "11:31: senders[1].certificates[1]: 'a.example' is taken by senders[0]",
+    ]
+
+
+def test_certificates_that_nobody_asks_for_are_warned_of() -> None:
+    words = "are never asked for: no listener has client_ca"
+    assert warnings(with_network_sender("certificates: [a.example]")) == [
+        f"9:19: senders[0].certificates: {words}"
+    ]
+    text = with_login_sender("token_hash: " + "sha256:" + "0" * 64 + "\ncertificates: [a.example]")
+    assert warnings(text) == [f"11:19: senders[0].certificates: {words}"]
+    assert warnings(with_listener(text, "client_ca: ca.pem")) == []
+
+
+@pytest.mark.parametrize("rewrite", ["", "when: always", "keep_original: true"])
+def test_a_rewrite_that_changes_nothing_is_an_error(rewrite: str) -> None:
+    assert complaints(with_rewrite(rewrite)) == [
+        "9:14: senders[0].rewrite: changes nothing: give reverse_path, from, or both"
+    ]
+
+
+def test_an_original_is_kept_only_where_something_replaces_it() -> None:
+    text = with_rewrite("reverse_path: scanner@example.com, keep_original: false")
+    assert complaints(text) == [
+        "9:65: senders[0].rewrite.keep_original: has no meaning without from"
+    ]
+
+
+@pytest.mark.P7
+def test_a_rewrite_writes_as_the_sender_may() -> None:
+    text = with_rewrite("reverse_path: root@example.com, from: Root <root@example.org>")
+    words = "add it to senders[0].from, or use an address that is there"
+    assert complaints(text) == [
+        f"9:29: senders[0].rewrite.reverse_path: this sender may not write as root@example.com: {words}",
+        f"9:53: senders[0].rewrite.from: this sender may not write as root@example.org: {words}",
+    ]
+    assert warnings(text.replace("scanner@example.com", '"@example.com", Root@Example.org')) == []
+
+
+def test_a_rewrite_is_not_measured_by_a_list_that_is_broken() -> None:
+    text = with_rewrite("reverse_path: root@example.com").replace("scanner@example.com", "5")
+    (said,) = complaints(text)
+    assert said.startswith("8:12: senders[0].from[0]: 5 is a number")
+
+
+def test_mail_that_goes_elsewhere_is_warned_of() -> None:
+    assert warnings(with_network_sender("redirect_all: staging@example.com")) == [
+        "9:19: senders[0].redirect_all: all mail of this sender goes to staging@example.com and nobody else; leave redirect_all out to send to its recipients"
+    ]
+
+
+def test_a_list_of_nobody_is_not_taken_for_everybody() -> None:
+    (said,) = complaints(with_network_sender("to: {allow: []}"))
+    assert said == (
+        "9:17: senders[0].to.allow: this sender could write to nobody: list addresses or domains, "
+        "or leave it out"
+    )
+    assert loaded(with_network_sender("to: {allow:}")).settings.senders[0].to.allow is None
+
+
+@pytest.mark.parametrize(
+    ("limits", "complaint"),
+    [
+        ("burst: 5", "9:21: senders[0].limits.burst: has no meaning without a rate"),
+        (
+            "burst: 5, recipients: 9/h",
+            "9:21: senders[0].limits.burst: has no meaning without a rate",
+        ),
+        (
+            "over_limit: refuse",
+            "9:26: senders[0].limits.over_limit: has no meaning without a rate or recipients",
+        ),
+        (
+            "recipients: [9/h, 9/day, 10/h]",
+            "9:39: senders[0].limits.recipients[2]: recipients[0] is over the same time: keep one per h and one per day",
+        ),
+    ],
+)
+def test_limits_that_mean_nothing_are_an_error(limits: str, complaint: str) -> None:
+    assert complaints(with_network_sender(f"limits: {{{limits}}}")) == [complaint]
+
+
+@pytest.mark.parametrize("limits", ["rate: 1/s", "recipients: 9/h", "recipients: [9/h, 90/day]"])
+def test_above_either_limit_mail_may_be_refused(limits: str) -> None:
+    assert warnings(with_network_sender(f"limits: {{{limits}, over_limit: refuse}}")) == []
+
+
+def test_a_queue_too_small_for_one_message_is_warned_of() -> None:
+    (warning,) = warnings(with_network_sender("limits: {queue: {size: 1MiB}}"))
+    assert warning.startswith("9:28: senders[0].limits.queue.size: is less than message_size: its")
+    assert warnings(with_network_sender("limits: {message_size: 1MiB, queue: {size: 1MiB}}")) == []
