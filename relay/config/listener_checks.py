@@ -128,6 +128,14 @@ def _auth_in_clear(at: KeyPath, listener: Listener) -> Iterator[Finding]:
             "auth: off, or, for clients on this machine, auth_without_tls: loopback",
             relies,
         )
+    elif listener.proxy_protocol is not None:
+        proxy = (*at, "proxy_protocol")
+        yield Finding(
+            without,
+            "loopback lets nobody log in here: who comes through a proxy is never a client on this "
+            "machine",
+            (*relies, proxy),
+        )
     elif not listener.address.may_be_local:
         yield Finding(
             without,

@@ -54,6 +54,7 @@ DATA_REASONS: Final = (
     "too_large",
     "loop",
     "rate_limited",
+    "queue_full",
     "spool",
     "busy",
     "timeout",
@@ -214,9 +215,9 @@ def quota_exceeded(lack: Lack) -> Refusal:
 def admit_to_queue(
     sender: Sender, messages: int, octets: int, announced_size: int
 ) -> Refusal | None:
-    """Decide MAIL by how much of the sender's mail waits: so many messages of so many octets.
+    """Decide MAIL, and content, by how much of the sender's mail waits: messages and octets.
 
-    `announced_size` is the SIZE parameter in octets, 0 when none was given.
+    `announced_size` is the SIZE parameter in octets, 0 when none was given; of content, its size.
     """
     share = sender.limits.queue
     if share.messages is not None and messages >= share.messages:

@@ -6,6 +6,7 @@ clock: callers pass monotonic seconds.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from relay.mail.envelope import SenderName
@@ -19,6 +20,13 @@ class Lack(NamedTuple):
 
     limit: Rate
     wait: float
+
+
+class Taken(NamedTuple):
+    """Recipients that were counted: how many, and in which part of each window."""
+
+    recipients: int
+    parts: Mapping[float, int]
 
 
 class Allowance:
@@ -69,15 +77,17 @@ class Allowance:
         if self._bucket is not None:
             self._bucket.take(1, now)
 
-    def take_recipients(self, count: int, now: float) -> None:
+    def take_recipients(self, count: int, now: float) -> Taken:
         """Count recipients, be there room for them or not."""
-        for quota in self._quotas:
-            quota.take(count, now)
+        parts = {quota.limit.seconds: quota.take(count, now) for quota in self._quotas}
+        return Taken(count, parts)
 
-    def give_back_recipients(self, count: int, now: float) -> None:
-        """Take back recipients counted a moment ago: their mail was not accepted after all."""
+    def give_back_recipients(self, taken: Taken) -> None:
+        """Take back recipients that were counted: their mail was not accepted after all."""
         for quota in self._quotas:
-            quota.give_back(count, now)
+            part = taken.parts.get(quota.limit.seconds)
+            if part is not None:
+                quota.give_back(taken.recipients, part)
 
 
 class Allowances:
@@ -85,6 +95,10 @@ class Allowances:
 
     def __init__(self) -> None:
         self._by_name: dict[SenderName, tuple[int, Allowance]] = {}
+
+    def give_back(self, name: SenderName, taken: Taken) -> None:
+        """Take back recipients from what the sender has by now, new limits or old."""
+        self._by_name[name][1].give_back_recipients(taken)
 
     def of(self, sender: Sender, generation: int, now: float) -> Allowance:
         """Return what the sender has left, by its limits in the ruleset of that generation.

@@ -45,8 +45,8 @@ class RollingQuota:
                 return max(0.0, self._end(part) - now)
         return inf
 
-    def take(self, count: int, now: float) -> None:
-        """Count what goes, be it more than there is room for."""
+    def take(self, count: int, now: float) -> int:
+        """Count what goes, be it more than there is room for; return the part it counts in."""
         self._forget(now)
         # A clock that steps back adds to the newest part: parts stay in order.
         part = int(now // self._width)
@@ -56,17 +56,17 @@ class RollingQuota:
         else:
             self._parts.append((part, count))
         self._taken += count
+        return part
 
-    def give_back(self, count: int, now: float) -> None:
-        """Take back what was counted a moment ago and did not go after all."""
-        self._forget(now)
-        while count > 0 and self._parts:
-            part, taken = self._parts.pop()
-            returned = min(count, taken)
-            if taken > returned:
-                self._parts.append((part, taken - returned))
-            count -= returned
-            self._taken -= returned
+    def give_back(self, count: int, part: int) -> None:
+        """Take back what was counted in that part and did not go after all.
+
+        When that part counts no more, there is nothing to take back: what others had since stays.
+        """
+        for index, (number, taken) in enumerate(self._parts):
+            if number == part:
+                self._parts[index] = number, taken - count
+                self._taken -= count
 
     def go_on_from(self, other: RollingQuota) -> None:
         """Count what another quota over the same time has counted."""

@@ -201,7 +201,12 @@ class Senders(Mapping[SenderName, Sender]):
 
         None too where they stand for several: a certificate must not be a choice of senders.
         """
-        found = {s.name: s for name in names if (s := self._by_certificate.get(name.lower()))}
+        # Other alphabets have letters that fold to ours: a KELVIN SIGN is no k.
+        found = {
+            s.name: s
+            for name in names
+            if name.isascii() and (s := self._by_certificate.get(name.lower()))
+        }
         return next(iter(found.values())) if len(found) == 1 else None
 
     def network_of(self, host: Host) -> tuple[Network, Sender] | None:

@@ -20,14 +20,16 @@ OVERRUN: Final = 1024 * 1024
 class Chunks:
     """The chunks announced since MAIL, or since there was none."""
 
-    __slots__ = ("has_failed", "octets", "pace", "reception")
+    __slots__ = ("ended_at", "has_failed", "octets", "pace", "reception")
 
-    def __init__(self, pace: Pace) -> None:
+    def __init__(self, pace: Pace, now: float) -> None:
         self.pace = pace
         self.reception: Reception | None = None
         """Where they go, once the first of them was wanted."""
         self.octets = 0
         """Octets announced, wanted or not."""
+        self.ended_at = now
+        """The loop time at which the last of them had come."""
         self.has_failed = False
         """Whether one of them was refused: a mail with a gap must never be completed."""
 

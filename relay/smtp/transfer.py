@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from relay.mail.reply import Refusal, Reply
 from relay.policy.admission import too_large
-from relay.policy.allowance import Allowance
 from relay.policy.sender import LineEndings
 from relay.smtp import replies
 from relay.smtp.addressing import Addressing
@@ -118,9 +117,11 @@ class Transfer(Addressing):
         command = parse_bdat(arg)
         if isinstance(command, Reply):
             raise HangUpError(command, linger=True)
+        self._hurry()
         fault = self._why_no_chunks()
         transaction = None if fault else self.transaction
-        chunks = self._chunks or Chunks(Pace(self.deadlines, self.loop.time()))
+        now = self.loop.time()
+        chunks = self._chunks or Chunks(Pace(self.deadlines, now), now)
         chunks.octets += command.size
         if transaction is not None:
             transaction.has_content = True
@@ -131,6 +132,20 @@ class Transfer(Addressing):
             await self._take_chunk(command, chunks, answer)
         else:
             await self._discard_chunk(command, chunks, answer)
+        chunks.ended_at = self.loop.time()
+
+    def _hurry(self) -> None:
+        """Hang up on a client that takes too long over its chunks: waits between them count too."""
+        chunks = self._chunks
+        if chunks is None:
+            return
+        now, pace = self.loop.time(), chunks.pace
+        pace.took(0, now - chunks.ended_at)
+        is_slow = pace.under_stress <= 0 and self.timer.is_stressed()
+        if pace.patience(now) <= 0 or is_slow:
+            if chunks.reception is not None:
+                chunks.reception.refused(Refusal(replies.TIMED_OUT, "timeout"))
+            raise HangUpError(replies.TIMED_OUT, linger=True)
 
     def _destination(
         self, command: ChunkCommand, chunks: Chunks, transaction: Transaction | None
@@ -220,9 +235,9 @@ class Transfer(Addressing):
         allowance = self.allowance(transaction)
         if allowance is not None:
             # Counted now: of two transactions at once, the second must see the first.
-            monotonic = self.surroundings.clock.monotonic
-            allowance.take_recipients(count, monotonic())
-            given_up = partial(_give_back, allowance, count, monotonic)
+            taken = allowance.take_recipients(count, self.surroundings.clock.monotonic())
+            give_back = self.surroundings.allowances.give_back
+            given_up = partial(give_back, transaction.sender.name, taken)
         endings = transaction.sender.line_endings or self.settings.line_endings
         lines = ContentLines(
             normalize=endings is LineEndings.NORMALIZE, limit=self.settings.refuses_long_lines
@@ -263,7 +278,3 @@ class Transfer(Addressing):
 
 def _nothing() -> None:
     """Give nothing back: nothing was counted."""
-
-
-def _give_back(allowance: Allowance, count: int, monotonic: Callable[[], float]) -> None:
-    allowance.give_back_recipients(count, monotonic())

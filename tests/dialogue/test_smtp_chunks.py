@@ -8,7 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from relay.policy.sender import Limits, OverLimit, Rate
+from relay.mail.entry import Backlog
+from relay.mail.envelope import SenderName
+from relay.policy.sender import Limits, OverLimit, QueueShare, Rate
 from relay.ports import SpoolError, SpoolFullError
 from relay.smtp.chunks import OVERRUN
 from relay.smtp.listener import Deadlines
@@ -238,3 +240,49 @@ async def test_a_drain_waits_for_no_mail_that_is_refused_already() -> None:
         async with asyncio.timeout(2):
             await house.door.drain(30)
         assert await caller.rest() == b"421 4.3.2 Service shutting down\r\n"
+
+
+@pytest.mark.P6
+async def test_chunks_have_the_time_of_one_content_and_no_more() -> None:
+    deadlines = Deadlines(data=0.2)
+    async with a_house(deadlines=deadlines) as house, await Caller.at(house.port) as caller:
+        await reach_bdat(caller)
+        reply = await send_chunk(caller, CONTENT)
+        began = asyncio.get_running_loop().time()
+        while reply.startswith("250 "):
+            reply = await send_chunk(caller, b"x")
+        assert reply == "421 4.4.2 Timed out, closing connection"
+        assert asyncio.get_running_loop().time() - began < 5
+        await house.gone()
+        assert [refusal.reason for _, _, refusal, *_ in house.told("refused")] == ["timeout"]
+        assert house.spool.committed == []
+
+
+@pytest.mark.P6
+async def test_under_stress_the_waits_between_chunks_count() -> None:
+    deadlines = Deadlines(data_grace=0.05, data_rate=1_000_000)
+    async with a_house(deadlines=deadlines) as house, await Caller.at(house.port) as caller:
+        await reach_bdat(caller)
+        places = house.door.listeners[0].places
+        while not places.is_stressed:
+            assert places.take() is not None
+        reply = await send_chunk(caller, CONTENT)
+        while reply.startswith("250 "):
+            reply = await send_chunk(caller, b"x")
+        assert reply == "421 4.4.2 Timed out, closing connection"
+
+
+async def test_the_share_of_the_queue_holds_for_transactions_at_once() -> None:
+    limits = Limits(1_000_000, queue=QueueShare(messages=1))
+    async with (
+        a_house(replace(a_known_sender(), limits=limits)) as house,
+        await Caller.at(house.port) as one,
+        await Caller.at(house.port) as two,
+    ):
+        await reach_bdat(one)
+        await reach_bdat(two)
+        assert (await send_chunk(one, CONTENT, last=True)).startswith("250 ")
+        house.spool.backlogs[SenderName("billing")] = Backlog(1, len(CONTENT))
+        reply = await send_chunk(two, CONTENT, last=True)
+        assert reply.startswith("452 4.3.1 Your limit of 1 waiting messages")
+        assert len(house.spool.committed) == 1

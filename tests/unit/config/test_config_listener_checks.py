@@ -164,9 +164,10 @@ def test_proxies_that_could_be_anybody_are_warned_of() -> None:
     ]
 
 
-def test_passwords_may_cross_loopback_to_a_listener_behind_a_proxy() -> None:
+def test_nobody_is_on_this_machine_who_comes_through_a_proxy() -> None:
     keys = "tls: off, auth_without_tls: loopback, proxy_protocol: {trusted: [127.0.0.1]}"
-    assert warnings(with_listener(with_login_sender(), keys)) == []
+    (complaint,) = complaints(with_listener(with_login_sender(), keys))
+    assert "listeners[0].auth_without_tls: loopback lets nobody log in here: who comes" in complaint
 
 
 def test_a_finding_about_what_is_not_known_is_not_told() -> None:

@@ -110,6 +110,30 @@ def test_the_most_specific_network_names_the_sender(
     assert (found.name if isinstance(found, Sender) else found) == who
 
 
+@pytest.mark.P7
+@pytest.mark.parametrize(
+    ("names", "who"),
+    [
+        (("KIOSK@example.com",), "kiosk"),
+        (("other.example.com", "kiosk@example.com"), "kiosk"),
+        (("\u212aiosk@example.com",), None),
+        (("kiosk@example.com", "billing.internal"), None),
+        ((), None),
+    ],
+)
+def test_a_certificate_stands_for_one_sender_or_none(
+    names: tuple[str, ...], who: str | None
+) -> None:
+    senders = Senders(
+        [
+            replace(a_sender("kiosk"), certificates=("kiosk@example.com",)),
+            replace(a_sender(), certificates=("billing.internal",)),
+        ]
+    )
+    found = senders.with_certificate(names)
+    assert (None if found is None else found.name) == who
+
+
 def test_whoever_authenticated_is_that_sender_wherever_it_sits() -> None:
     billing = a_sender(login="billing")
     senders = Senders([billing, a_sender("printers", networks=("10.0.0.0/8",))])

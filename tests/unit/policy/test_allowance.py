@@ -50,12 +50,33 @@ def test_what_is_taken_beyond_the_quota_is_waited_for() -> None:
 
 def test_what_did_not_go_after_all_is_given_back() -> None:
     quota = RollingQuota(AN_HOUR)
-    quota.take(70, 0.0)
-    quota.take(30, 100.0)
-    quota.give_back(50, 110.0)
-    assert quota.room(110.0) == 50
-    quota.give_back(1000, 110.0)
-    assert quota.room(110.0) == 100
+    first = quota.take(70, 0.0)
+    second = quota.take(30, 100.0)
+    quota.give_back(30, second)
+    assert quota.room(110.0) == 30
+    quota.give_back(50, first)
+    assert quota.room(110.0) == 80
+
+
+def test_what_counts_no_more_gives_nothing_of_others_back() -> None:
+    quota = RollingQuota(AN_HOUR)
+    held = quota.take(100, 0.0)
+    assert quota.room(3700.0) == 100
+    quota.take(100, 3700.0)
+    quota.give_back(100, held)
+    assert quota.room(3701.0) == 0
+
+
+def test_recipients_are_given_back_to_the_limits_in_force_by_then() -> None:
+    allowances = Allowances()
+    sender = with_limits(recipients=(Rate(10, HOUR),))
+    allowances.of(sender, 1, 0.0).take_recipients(2, 0.0)
+    taken = allowances.of(sender, 1, 1.0).take_recipients(5, 1.0)
+    allowances.of(with_limits(recipients=(Rate(9, HOUR), A_DAY)), 2, 2.0)
+    allowances.give_back(sender.name, taken)
+    allowance = allowances.of(sender, 1, 3.0)
+    assert allowance.lack_of_recipients(7, 3.0) is None
+    assert allowance.lack_of_recipients(8, 3.0) is not None
 
 
 def test_a_clock_that_steps_back_forgets_nothing() -> None:
@@ -123,9 +144,9 @@ def test_messages_and_recipients_both_bound() -> None:
     assert allowance.messages(0.0) == 0
     assert allowance.lack_of_messages(0.0) == Lack(Rate(2, 1.0), 0.5)
     assert allowance.wait(0.0) == 0.5
-    allowance.take_recipients(1, 0.0)
+    taken = allowance.take_recipients(1, 0.0)
     assert allowance.wait(0.0) == HOUR + 60
-    allowance.give_back_recipients(1, 0.0)
+    allowance.give_back_recipients(taken)
     assert allowance.wait(0.0) == 0.5
 
 

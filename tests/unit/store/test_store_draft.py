@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tracemalloc
 import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -33,6 +34,27 @@ async def test_small_content_stays_in_memory(desk: Desk) -> None:
     draft.close()
     assert desk.is_clear()
     assert not desk.contents.path(QUEUE_ID).exists()
+
+
+@pytest.mark.P6
+@pytest.mark.parametrize("size", [1, 2, 700])
+async def test_content_in_small_pieces_takes_little_more_memory_than_is_counted(
+    desk: Desk, size: int
+) -> None:
+    draft = desk.draft()
+    whole = os.urandom(size) * (60_000 // size)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for at in range(0, len(whole), size):
+            await draft.append(whole[at : at + size])
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert desk.window.held == len(whole)
+    assert taken < 1.5 * len(whole) + 8192, f"{taken} octets hold {len(whole)}"
+    assert await draft.seal() == whole
+    draft.close()
 
 
 async def test_large_content_goes_to_a_file_as_it_arrives(desk: Desk) -> None:
