@@ -244,7 +244,7 @@ async def test_a_drain_waits_for_no_mail_that_is_refused_already() -> None:
 
 @pytest.mark.P6
 async def test_chunks_have_the_time_of_one_content_and_no_more() -> None:
-    deadlines = Deadlines(data=0.2)
+    deadlines = Deadlines(data=0.2, linger=0.1)
     async with a_house(deadlines=deadlines) as house, await Caller.at(house.port) as caller:
         await reach_bdat(caller)
         reply = await send_chunk(caller, CONTENT)
