@@ -7,6 +7,7 @@ that SES is answering.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import sys
@@ -261,7 +262,7 @@ class Daemon:
             except ConfigurationError as error:
                 complaints = tuple(str(complaint) for complaint in error.complaints)
             except UnusableError as error:
-                complaints = (str(error),)
+                complaints = error.complaints
             if complaints:
                 self._note_reload(successful=False)
                 self.facts.service("reload_refused", complaints="; ".join(complaints))
@@ -274,16 +275,26 @@ class Daemon:
             self.vitals.generation = generation
             self._note_reload(successful=True)
             warnings = [str(warning) for warning in found.warnings]
-            warnings += [
-                f"sender {name} is gone: its mail in the queue is held"
-                for name in await self._store.queue.senders()
-                if name not in ruleset.senders
-            ]
+            warnings += await self._orphaned(ruleset)
             for warning in warnings:
                 self.facts.service("configuration_warning", complaint=warning)
             self.facts.service("reloaded", generation=generation)
             await self._readmit()
             return Reloaded((), tuple(warnings))
+
+    async def _orphaned(self, ruleset: Ruleset) -> list[str]:
+        """Return a warning for each sender that has mail in the queue and is configured no more."""
+        try:
+            queued = await self._store.queue.senders()
+        except SpoolError as error:
+            # The rules are in force by now; whoever asked must not be told otherwise.
+            self.facts.fault("reload", error)
+            return []
+        return [
+            f"sender {name} is gone: its mail in the queue is held"
+            for name in queued
+            if name not in ruleset.senders
+        ]
 
     async def _readmit(self) -> None:
         """Let go what was held for want of a sender that is there again."""
@@ -300,7 +311,9 @@ class Daemon:
                 self._scheduler.notice(name)
 
     async def _count_what_is_left(self) -> None:
-        self._left = sum((await self._store.queue.counts()).values())
+        # To say how much is left is no reason to fail at the last.
+        with contextlib.suppress(SpoolError):
+            self._left = sum((await self._store.queue.counts()).values())
 
     def _note_reload(self, *, successful: bool) -> None:
         self.metrics.reload_successful.set(successful)

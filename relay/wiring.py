@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from relay.config.configuration import Configuration
@@ -21,27 +21,31 @@ from relay.smtp.tls import ServerContext, TlsFiles, server_context
 
 
 class UnusableError(Exception):
-    """The configuration asks for what this machine does not have. In words for an operator."""
+    """The configuration asks for what this machine does not have; all of it, for an operator."""
+
+    def __init__(self, complaints: Sequence[str]) -> None:
+        super().__init__("; ".join(complaints))
+        self.complaints = tuple(complaints)
 
 
 def tls_contexts(configuration: Configuration) -> dict[str, ServerContext]:
     """Return a fresh TLS context for each listener that encrypts; raise UnusableError."""
-    return {name: _tls_context(configuration, name) for name in configuration.tls}
-
-
-def _tls_context(configuration: Configuration, listener: str) -> ServerContext:
-    files = configuration.tls[listener]
-    try:
-        return server_context(
-            TlsFiles(
-                certificates=files.certificates,
-                keys=files.keys,
-                profile=TlsProfile(files.profile),
-                client_ca=files.client_ca,
+    contexts, complaints = {}, []
+    for listener, files in configuration.tls.items():
+        try:
+            contexts[listener] = server_context(
+                TlsFiles(
+                    certificates=files.certificates,
+                    keys=files.keys,
+                    profile=TlsProfile(files.profile),
+                    client_ca=files.client_ca,
+                )
             )
-        )
-    except ValueError as error:
-        raise UnusableError(f"{configuration.file}: listener {listener}: {error}") from error
+        except ValueError as error:
+            complaints.append(f"{configuration.file}: listener {listener}: {error}")
+    if complaints:
+        raise UnusableError(complaints)
+    return contexts
 
 
 def listener_settings(configuration: Configuration) -> list[ListenerSettings]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from relay.config.complaint import Complaint
 from relay.config.model import Settings
-from relay.config.sender import Destinations, Limits, Queue, Rewrite, Sender
+from relay.config.sender import Destinations, Limits, Rewrite, Sender
 from relay.config.verifiers import Secret
 from relay.config.words import TlsProfile
 from relay.mail.envelope import AccountName, SenderName
@@ -124,14 +124,8 @@ def _limits(limits: Limits) -> policy.Limits:
         over_limit=limits.over_limit,
         recipients=limits.recipients,
         recipients_per_message=_recipients_per_message(limits),
-        queue=_queue_share(limits.queue),
+        queue=policy.QueueShare(limits.queue.messages, limits.queue.size),
     )
-
-
-def _queue_share(queue: Queue) -> policy.QueueShare:
-    if queue.messages is None and queue.size is None:
-        return policy.UNBOUNDED
-    return policy.QueueShare(queue.messages, queue.size)
 
 
 def _recipients_per_message(limits: Limits) -> int:

@@ -29,8 +29,10 @@ SPOOL_AGAIN: Final = 1.0
 # How long a sender rests whose outcomes cannot be recorded, in seconds: what goes out meanwhile may
 # go out again.
 UNRECORDED_REST: Final = 300.0
-# What a drain waits for at most: longer than a call may take, shorter than supervisors wait.
-DRAIN_LIMIT: Final = 100.0
+# What a drain waits for at most, in seconds: longer than a call may take, which is 80. With the
+# grace of clients before it, it is over before the supervisor's patience (TimeoutStopSec of the
+# unit).
+DRAIN_LIMIT: Final = 90.0
 _FAR: Final = 3600.0
 
 
@@ -113,6 +115,8 @@ class Scheduler:
             # Its outcome cannot be recorded; the mark on it says so to the next start.
             self._desk.facts.fault("drain", TimeoutError("an attempt could not be settled in time"))
             attempt.cancel()
+        if self._attempts:
+            await asyncio.wait(self._attempts)
 
     async def _known_senders(self) -> set[SenderName]:
         while not self._draining:

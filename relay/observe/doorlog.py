@@ -63,25 +63,21 @@ class DoorLog:
     def encrypted(self, session_id: str, listener: str, version: str) -> None:
         """A handshake was done."""
         self._metrics.tls_sessions[listener, version].inc()
-        _, peer = self._peers.get(session_id, ("", ""))
         # Whoever still needs a broken version must be found before it can be left off.
         tell = self.logger.info if version in BROKEN_TLS else self.logger.debug
         tell(
             "session.encrypted",
             session_id=session_id,
-            listener=listener,
-            peer=peer,
+            **self._whence(session_id),
             version=version,
         )
 
     def hung_up(self, session_id: str, reply: Reply) -> None:
         """We ended a session that would have gone on."""
-        listener, peer = self._peers.get(session_id, ("", ""))
         self.logger.info(
             "session.hung_up",
             session_id=session_id,
-            listener=listener,
-            peer=peer,
+            **self._whence(session_id),
             reply=str(reply),
         )
 
@@ -94,12 +90,10 @@ class DoorLog:
 
     def certificate_unknown(self, session_id: str, names: Sequence[str]) -> None:
         """A client's certificate stands for no sender."""
-        listener, peer = self._peers.get(session_id, ("", ""))
         self.logger.info(
             "auth.certificate_unknown",
             session_id=session_id,
-            listener=listener,
-            peer=peer,
+            **self._whence(session_id),
             names=list(names[:_NAMES_TOLD]),
         )
 
@@ -107,12 +101,15 @@ class DoorLog:
         """An AUTH exchange failed, or a certificate did not verify."""
         self._metrics.auth_attempts[mechanism].inc()
         self._metrics.auth_failures[mechanism, reason].inc()
-        listener, peer = self._peers.get(session_id, ("", ""))
         self.logger.warning(
             "auth.failed",
             session_id=session_id,
-            listener=listener,
-            peer=peer,
+            **self._whence(session_id),
             mechanism=mechanism,
             reason=reason,
         )
+
+    def _whence(self, session_id: str) -> dict[str, str]:
+        """Return the fields that say where a session comes from."""
+        listener, peer = self._peers.get(session_id, ("", ""))
+        return {"listener": listener, "peer": peer}

@@ -55,12 +55,10 @@ class MailLog(DoorLog):
         self._metrics.refusals[phase, refusal.reason].inc()
         if refusal.reason == "suppressed":
             self._metrics.suppression_hits["refused"].inc()
-        listener, peer = self._peers.get(session_id, ("", ""))
         self.logger.info(
             "mail.refused",
             session_id=session_id,
-            listener=listener,
-            peer=peer,
+            **self._whence(session_id),
             phase=phase,
             reason=refusal.reason,
             reply=str(refusal.reply),

@@ -12,6 +12,7 @@ from math import ceil, isinf
 from typing import Final
 
 from relay.mail.address import Address, AddressFault
+from relay.mail.entry import Backlog
 from relay.mail.feedback import Suppression, SuppressionReason
 from relay.mail.header import Field, HeaderBlock, HeaderError, mailboxes
 from relay.mail.reply import Refusal, Reply, printable
@@ -212,17 +213,15 @@ def quota_exceeded(lack: Lack) -> Refusal:
     return Refusal(Reply(452, "4.7.1", text), "rate_limited")
 
 
-def admit_to_queue(
-    sender: Sender, messages: int, octets: int, announced_size: int
-) -> Refusal | None:
-    """Decide MAIL, and content, by how much of the sender's mail waits: messages and octets.
+def admit_to_queue(sender: Sender, backlog: Backlog, size: int) -> Refusal | None:
+    """Decide MAIL, and content, by how much of the sender's mail the spool keeps already.
 
-    `announced_size` is the SIZE parameter in octets, 0 when none was given; of content, its size.
+    `size` is what would be added, in octets: announced with MAIL (0 when it was not), or come.
     """
     share = sender.limits.queue
-    if share.messages is not None and messages >= share.messages:
+    if share.messages is not None and backlog.messages >= share.messages:
         text = f"Your limit of {share.messages} waiting messages is reached; try again later"
-    elif share.octets is not None and octets + max(1, announced_size) > share.octets:
+    elif share.octets is not None and backlog.octets + max(1, size) > share.octets:
         text = f"Your limit of {share.octets} waiting octets is reached; try again later"
     else:
         return None

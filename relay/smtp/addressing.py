@@ -20,7 +20,7 @@ from relay.policy.admission import (
 )
 from relay.policy.allowance import Allowance
 from relay.policy.ruleset import Ruleset
-from relay.policy.sender import UNBOUNDED, Sender
+from relay.policy.sender import Sender
 from relay.ports import SpoolError
 from relay.smtp import replies
 from relay.smtp.command import MailCommand, parse_mail, parse_rcpt
@@ -100,11 +100,9 @@ class Addressing(Introduction):
         if isinstance(answer, Refusal):
             return answer
         spool = self.surroundings.spool
-        if sender.limits.queue is not UNBOUNDED:
-            backlog = spool.backlog(sender.name)
-            refusal = admit_to_queue(sender, backlog.messages, backlog.octets, command.size)
-            if refusal is not None:
-                return refusal
+        refusal = admit_to_queue(sender, spool.backlog(sender.name), command.size)
+        if refusal is not None:
+            return refusal
         if not spool.has_room_for(command.size):
             return replies.NO_ROOM
         if sender.limits.is_refused:

@@ -15,7 +15,6 @@ from typing import Any
 from relay.mail.envelope import Mail, QueueId
 from relay.mail.reply import Refusal
 from relay.policy.admission import admit_to_queue, too_large
-from relay.policy.sender import UNBOUNDED
 from relay.ports import Clock, Draft, SpoolError, SpoolFullError, WithdrawnError
 from relay.smtp.content import ContentIntake
 from relay.smtp.dialogue import Dialogue
@@ -145,7 +144,9 @@ class Reception:
         if transaction.is_for_nobody:
             reply = NOTHING_QUEUED.line
         else:
-            refusal = self._lack_of_room(draft)
+            # Asked again: transactions open at once do not know of each other.
+            backlog = self._surroundings.spool.backlog(sender)
+            refusal = admit_to_queue(transaction.sender, backlog, draft.size)
             if refusal is not None:
                 return refusal
             began = monotonic()
@@ -159,14 +160,6 @@ class Reception:
         for recipient in transaction.dropped:
             facts.dropped(draft.queue_id, sender, recipient)
         return reply
-
-    def _lack_of_room(self, draft: Draft) -> Refusal | None:
-        """Refuse what others of the sender's transactions have taken the queue's share for."""
-        sender = self._transaction.sender
-        if sender.limits.queue is UNBOUNDED:
-            return None
-        backlog = self._surroundings.spool.backlog(sender.name)
-        return admit_to_queue(sender, backlog.messages, backlog.octets, draft.size)
 
     async def _commit(self, draft: Draft) -> Mail:
         """Commit, unless the client goes or the deadline passes before the spool takes it up.

@@ -6,7 +6,6 @@ command. Does not know what content may be: relay.smtp.reception does.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final
@@ -22,12 +21,8 @@ from relay.smtp.connection import CHUNK
 from relay.smtp.data import ContentScanner
 from relay.smtp.hangup import HangUpError
 from relay.smtp.lines import ContentLines
-from relay.smtp.offer import Offer
 from relay.smtp.pace import Pace
-from relay.smtp.places import Place
 from relay.smtp.reception import Origin, Reception
-from relay.smtp.settings import ListenerSettings
-from relay.smtp.surroundings import Surroundings
 from relay.smtp.transaction import Transaction
 
 # How far beyond its limit the content of a DATA may go on before the client is cut off. Up to there
@@ -40,16 +35,8 @@ class Transfer(Addressing):
 
     # ruff: noqa: N802
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        settings: ListenerSettings,
-        surroundings: Surroundings,
-        offer: Offer,
-        place: Place,
-    ) -> None:
-        super().__init__(loop, settings, surroundings, offer, place)
-        self._chunks: Chunks | None = None
+    _chunks: Chunks | None = None
+    """What has come of the mail that comes in chunks, if one does."""
 
     async def converse(self) -> None:
         """Converse, and leave no content behind."""

@@ -192,6 +192,7 @@ async def test_a_tls_client_that_does_not_read_its_last_reply_is_cut_off(
         await caller.greet()
         caller.writer.transport.pause_reading()  # type: ignore[attr-defined]
         await house.gone()
+        assert [reply.code for _, reply in house.told("hung_up")] == [421]
         caller.writer.transport.abort()
 
 

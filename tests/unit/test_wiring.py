@@ -94,6 +94,17 @@ def test_a_complaint_names_listener_file_and_reason(files: Path, name: str, list
         tls_contexts(configured(files))
 
 
+def test_all_complaints_about_certificates_are_told_at_once(files: Path) -> None:
+    (files / "relay.test.rsa.pem").unlink()
+    (files / "clients.pem").unlink()
+    with pytest.raises(UnusableError) as caught:
+        tls_contexts(configured(files))
+    assert [said.split(": TLS")[0] for said in caught.value.complaints] == [
+        "relay.yaml: listener smtps",
+        "relay.yaml: listener balanced",
+    ]
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -211,6 +211,23 @@ async def test_a_sender_whose_outcomes_cannot_be_recorded_rests_alone(
     assert await house.drained() == {State.CORRUPT: 1}
 
 
+@pytest.mark.P3
+async def test_a_drain_ends_although_an_outcome_cannot_be_recorded(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: object, **__: object) -> State | None:
+        raise SpoolError("disk full")
+
+    monkeypatch.setattr(house.store.queue, "settle", full)
+    monkeypatch.setattr("relay.delivery.scheduler.DRAIN_LIMIT", 0.05)
+    await house.accept("app")
+    house.start()
+    await house.carrier.called(1)
+    # The mark says to the next start that SES may have it.
+    assert await house.drained() == {State.IN_FLIGHT: 1}
+    assert ("fault", "drain") in [(name, *told[:1]) for name, told in house.facts.told]
+
+
 async def test_without_a_bound_on_the_rate_all_that_is_due_goes(house: House) -> None:
     account = OneAccount(house.carrier, quota=None)
     house.gate = Gate(account, facts=house.facts, clock=house.clock)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -171,7 +172,13 @@ async def test_a_subscription_can_be_ended_and_restored(
     assert len(await simulator.publish("x")) == 1
 
 
-async def test_held_events_are_let_go(simulator: Simulator) -> None:
+async def test_held_events_are_let_go(simulator: Simulator, webhook: Webhook) -> None:
+    (subscription,) = simulator.subscriptions
     simulator.hold_events()
+    simulator.confirm(subscription.token)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert webhook.types == ["SubscriptionConfirmation"], "an event went out that was held"
     simulator.resume_events()
     await simulator.settled()
+    assert webhook.types == ["SubscriptionConfirmation", "Notification"]
