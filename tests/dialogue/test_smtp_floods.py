@@ -82,7 +82,10 @@ async def test_content_refused_again_and_again_ends_the_session() -> None:
 async def test_others_get_their_turn_while_one_floods(
     flooding: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A client with a full buffer never makes us wait, so we must make ourselves."""
+    """A client with a full buffer never makes us wait, so we must make ourselves.
+
+    Our own time is counted: what the machine does meanwhile is no fault of ours.
+    """
     monkeypatch.setattr(connection, "_TURN", 0.002)
     if flooding == "commands":
         mail = b"MAIL FROM:<billing@example.com>\r\nRSET\r\n" * 40
@@ -94,8 +97,8 @@ async def test_others_get_their_turn_while_one_floods(
     obey, alone = Session._obey, 0.0
 
     async def slow(session: Session, line: bytes) -> None:
-        until = time.monotonic() + 0.001
-        while time.monotonic() < until:
+        until = time.thread_time() + 0.001
+        while time.thread_time() < until:
             pass
         await obey(session, line)
 
@@ -107,7 +110,7 @@ async def test_others_get_their_turn_while_one_floods(
 
         async def watch() -> None:
             while True:
-                turns.append(time.monotonic())
+                turns.append(time.thread_time())
                 await asyncio.sleep(0)
 
         watching = asyncio.create_task(watch())
