@@ -69,7 +69,7 @@ class TlsFiles:
 
 
 class ServerContext(ssl.SSLContext):
-    """A context that knows when its first certificate ends, and whom it believes."""
+    """A context that knows when the first of its certificates to end does, and whom it believes."""
 
     expires_at: datetime
     authorities: frozenset[bytes]
