@@ -174,11 +174,16 @@ async def test_a_subscription_can_be_ended_and_restored(
 
 async def test_held_events_are_let_go(simulator: Simulator, webhook: Webhook) -> None:
     (subscription,) = simulator.subscriptions
-    simulator.hold_events()
     simulator.confirm(subscription.token)
+    await simulator.settled()
+    before = len(webhook.types)
+    simulator.hold_events()
+    simulator._publisher.publish_later(
+        lambda _: [{"eventType": "Send"}], simulator.settings.topic_arn, after=0
+    )
     for _ in range(100):
         await asyncio.sleep(0)
-    assert webhook.types == ["SubscriptionConfirmation"], "an event went out that was held"
+    assert len(webhook.types) == before, "an event went out that was held"
     simulator.resume_events()
     await simulator.settled()
-    assert webhook.types == ["SubscriptionConfirmation", "Notification"]
+    assert len(webhook.types) == before + 1
