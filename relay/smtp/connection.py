@@ -14,12 +14,13 @@ from time import monotonic
 from typing import Final
 
 from relay.mail.reply import Reply
+from relay.smtp.conversation import Conversation
 from relay.smtp.hangup import HangUpError
 from relay.smtp.pace import Pace
 from relay.smtp.replies import BARE_LINE_ENDING, LINE_TOO_LONG, TIMED_OUT
 from relay.smtp.settings import Deadlines
 from relay.smtp.timer import Timer
-from relay.smtp.wire import Wire
+from relay.smtp.wire import READ_AHEAD, Wire
 
 # Content is taken in pieces of at most this size.
 CHUNK: Final = 131072
@@ -88,7 +89,7 @@ class Connection(Wire):
         if self._is_stalled:
             deadlines = self.deadlines
             self.timer.within(deadlines.command, self._cut_off, deadlines.command_under_stress)
-            await self._writer.drain()
+            await self.taken()
 
     def _write(self) -> None:
         said = self._said
@@ -102,97 +103,118 @@ class Connection(Wire):
         """Return the next command line without its CRLF."""
         # A client that pipelines (RFC 2920) gets its replies in one piece, once we have answered
         # all it has sent, or our turn is over.
-        must_wait = b"\n" not in self._reader._buffer  # type: ignore[attr-defined]  # noqa: SLF001
-        if must_wait or self._said_octets > _COALESCED or self._is_stalled:
-            await self.flush()
+        end = self._come.find(b"\n", self._at)
+        if end < 0 or self._said_octets > _COALESCED or self._is_stalled:
+            if self._said:
+                self._write()
+            if self._is_stalled:
+                await self.flush()
+                end = -1
         elif monotonic() > self._turn_ends:
             await self._let_others()
+            end = -1
         self._expect_command()
-        try:
-            line = await self._reader.readuntil(b"\n")
-        except asyncio.LimitOverrunError:
-            raise HangUpError(LINE_TOO_LONG, linger=True) from None
-        finally:
-            self._is_idle = False
+        # While others had their turn, what has come may have moved.
+        if end < 0:
+            end = await self._end_of_line()
+        come, at = self._come, self._at
+        self._is_idle = False
         self.timer.busy()
-        if must_wait:
-            self._turn_ends = monotonic() + _TURN
+        if end - at > READ_AHEAD:
+            raise HangUpError(LINE_TOO_LONG, linger=True)
+        if end + 1 < len(come):
+            self._at = end + 1
+        else:
+            self._come, self._at = b"", 0
         # Only CRLF ends a line. A client that ends lines otherwise, or hides a CR in one, may be
         # the second half of somebody's smuggled content.
-        if line == b"\n" or line.find(b"\r") != len(line) - 2:
+        if end == at or come.find(b"\r", at, end) != end - 1:
             raise HangUpError(BARE_LINE_ENDING, linger=True)
-        return line[:-2]
+        return come[at : end - 1]
+
+    async def _end_of_line(self) -> int:
+        """Return where in what has come a line ends, once one does."""
+        end = self._come.find(b"\n", self._at)
+        if end >= 0:
+            return end
+        while end < 0:
+            if len(self._come) - self._at > READ_AHEAD:
+                raise HangUpError(LINE_TOO_LONG, linger=True)
+            await self._hear()
+            end = self._come.find(b"\n", self._at)
+        self._turn_ends = monotonic() + _TURN
+        return end
 
     async def peek(self) -> bytes:
         """Return the first octet of what the client says next, and leave it there."""
         await self.flush()
         self._expect_command()
-        try:
-            octet = await self._reader.read(1)
-        finally:
-            self._is_idle = False
+        if not self.has_more:
+            await self._hear()
+        self._is_idle = False
         self.timer.busy()
-        if not octet:
-            raise EOFError
-        self.give_back(octet)
-        return octet
+        return self._come[self._at : self._at + 1]
 
     async def next_chunk(self, pace: Pace, limit: int = CHUNK) -> bytes:
         """Return some of the content, at most `limit` octets; raise EOFError at its end."""
-        must_wait = not self._reader._buffer  # type: ignore[attr-defined]  # noqa: SLF001
-        if must_wait:
+        if not self.has_more:
             if self._said:
                 await self.flush()
         elif monotonic() > self._turn_ends:
             await self._let_others()
-        if self._is_lost:
-            raise ConnectionResetError
+        self._look_up()
         began = self.loop.time()
         patience = pace.patience(began)
         if patience <= 0:
             raise HangUpError(TIMED_OUT)
-        self.timer.within(patience, self._give_up, pace.under_stress)
-        chunk = await self._reader.read(limit)
-        self.timer.busy()
         waited = 0.0
-        if must_wait:
+        if not self.has_more:
+            self.timer.within(patience, self._give_up, pace.under_stress)
+            await self._hear()
+            self.timer.busy()
             self._turn_ends = monotonic() + _TURN
             waited = self.loop.time() - began
-        if not chunk:
-            raise EOFError
+        chunk = self.take(limit)
         pace.took(len(chunk), waited)
         return chunk
+
+    async def _hear(self) -> None:
+        """Return once there is more; raise EOFError when there will not be any."""
+        if self._has_ended:
+            raise EOFError
+        self._look_up()
+        await self.hear()
+        if self._is_lost:
+            raise ConnectionResetError
+        if self._has_ended and not self.has_more:
+            raise EOFError
 
     async def _let_others(self) -> None:
         await self.flush()
         await asyncio.sleep(0)
         self._turn_ends = monotonic() + _TURN
 
-    def give_back(self, octets: bytes) -> None:
-        """Put back what was read behind the end of content."""
-        if octets:
-            self._reader._buffer[:0] = octets  # type: ignore[attr-defined]  # noqa: SLF001
-
-    @property
-    def has_more(self) -> bool:
-        """Whether the client has sent something that has not been read."""
-        return bool(self._reader._buffer)  # type: ignore[attr-defined]  # noqa: SLF001
-
     def _expect_command(self) -> None:
         if self._parting is not None and not self.is_in_content:
             raise HangUpError(self._parting)
-        if self._is_lost:
-            raise ConnectionResetError
+        self._look_up()
         deadlines = self.deadlines
         self.timer.within(deadlines.command, self._give_up, deadlines.command_under_stress)
         self._is_idle = True
 
+    def _look_up(self) -> None:
+        """Raise what ends the conversation, if anything has happened meanwhile that does."""
+        if self._is_lost:
+            raise ConnectionResetError
+        if self._interruption is not None:
+            raise self._interruption
+
     def _give_up(self) -> None:
-        self._reader.set_exception(HangUpError(TIMED_OUT))
+        self.interrupt(HangUpError(TIMED_OUT))
 
     def _cut_off(self) -> None:
         self._hang_up(TIMED_OUT)  # not to be said: the client does not read
-        self._wire.abort()
+        self.abort()
 
     # --- parting ---
 
@@ -200,12 +222,12 @@ class Connection(Wire):
         """End the session: now, when it waits for a command, else after the reply it owes."""
         self._parting = reply
         if self._is_idle and not self.is_in_content:
-            self._reader.set_exception(HangUpError(reply))
+            self.interrupt(HangUpError(reply))
 
     def cut_short(self, reply: Reply) -> None:
         """End the session even where content is still to come; a commit under way is finished."""
         self._parting = reply
-        self._reader.set_exception(HangUpError(reply))
+        self.interrupt(HangUpError(reply))
 
     async def _handle_client(self) -> None:
         try:
@@ -218,17 +240,18 @@ class Connection(Wire):
                 if end.linger:
                     await self._linger()
         except (EOFError, ConnectionError):
-            pass  # the client has gone; asyncio's IncompleteReadError is an EOFError
+            pass  # the client has gone
         except Exception as error:  # noqa: BLE001 - the last boundary of a session
             # A lost connection is told by whatever error the transport met, TLS errors included.
             if not self._is_lost:
                 self.report(error)
-        finally:
-            self._is_over = True
-            if self._is_lost:
-                self._leave()
-            else:
-                self._close()
+        # Not where the loop has ended and nobody will ever come back to it: there is nothing left
+        # to close.
+        self._is_over = True
+        if self._is_lost:
+            self._leave()
+        else:
+            self._close()
 
     def _hang_up(self, reply: Reply) -> None:
         self.timer.latest = inf  # time to listen to the last reply is given to everybody
@@ -238,14 +261,15 @@ class Connection(Wire):
 
     async def _linger(self) -> None:
         self._write()
-        self.timer.within(self.deadlines.linger, self._wire.abort)
+        self.timer.within(self.deadlines.linger, self.abort)
         self._is_idle = True
-        with contextlib.suppress(HangUpError, OSError):
+        with contextlib.suppress(HangUpError, EOFError, OSError):
             if self._wire.can_write_eof():
                 self._wire.write_eof()
             for _ in range(_LINGER_CHUNKS):
-                if not await self._reader.read(CHUNK):
-                    break
+                if not self.has_more:
+                    await self._hear()
+                self.take(CHUNK)
 
     def _close(self) -> None:
         self.timer.latest = inf
@@ -261,14 +285,12 @@ class Connection(Wire):
     def _leave(self) -> None:
         self.left()
         self.timer.stop()
-        # What leads back to us, errors by their tracebacks, is let go: in a cycle our buffers would
+        # What leads back to us, an error by its traceback, is let go: in a cycle our buffers would
         # wait for the garbage collector.
-        own = vars(self)
-        for error in (own.pop("_closed").exception(), self._reader.exception()):
-            if error is not None:
-                error.__traceback__ = None
-        for name in ("_reader", "_writer", "_client_connected_cb"):
-            del own[name]
+        if self._interruption is not None:
+            self._interruption.__traceback__ = None
+        self._conversation = None
+        self._come = b""
 
     # --- called by the event loop ---
 
@@ -281,17 +303,21 @@ class Connection(Wire):
             return
         self._use(transport)
         self.timer.latest = self.loop.time() + self.deadlines.first_mail
-        super().connection_made(transport)
+        self.session = self._create_session()
+        self._conversation = Conversation(self.loop, self._handle_client())
         self.joined()
+        self._conversation.begin()
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - we look no deeper
         """Wake whoever waits for the client; what no longer needs a client goes on."""
         if self._is_lost:
             return
         self._is_lost = True
         self.timer.stop()
-        asyncio.StreamReaderProtocol.connection_lost(self, error)
+        self.resume_writing()
         if self.on_lost is not None:
             self.on_lost()
         if self._is_over:
             self._leave()
+        elif self._conversation is not None:
+            self._conversation.heard()

@@ -71,9 +71,6 @@ class Introduction(Dialogue):
     def _create_session(self) -> Client:
         return Client(self.loop, self._wire, self.peer, self._tls)
 
-    def _set_rset_state(self) -> None:
-        """Do nothing: no transaction is older than its connection."""
-
     async def converse(self) -> None:
         """Greet whoever the handshake, if there was one, says it is."""
         if self.client.is_secure:

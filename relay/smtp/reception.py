@@ -164,23 +164,19 @@ class Reception:
     async def _commit(self, draft: Draft) -> Mail:
         """Commit, unless the client goes or the deadline passes before the spool takes it up.
 
-        The commit is a task of its own, and only the spool decides whether cancelling it came in
-        time: a mail half committed, or kept and answered 451, would help nobody.
+        Only the spool decides whether taking it back came in time: a mail half committed, or kept
+        and answered 451, would help nobody.
         """
         dialogue, transaction = self._dialogue, self._transaction
         if dialogue.is_lost:
             raise ConnectionResetError
-        spool = self._surroundings.spool
-        commit = spool.commit(draft, transaction.sender.name, transaction.envelope)
-        task = dialogue.loop.create_task(commit)
-        dialogue.timer.within(dialogue.deadlines.commit, task.cancel)
-        dialogue.on_lost = task.cancel
+        dialogue.timer.within(dialogue.deadlines.commit, dialogue.withdraw)
+        dialogue.on_lost = dialogue.withdraw
         try:
-            return await task
+            return await self._surroundings.spool.commit(
+                draft, transaction.sender.name, transaction.envelope
+            )
         except asyncio.CancelledError:
-            current = asyncio.current_task()
-            if current is not None and current.cancelling():
-                raise  # the whole session is cancelled, and the commit with it
             if dialogue.is_lost:
                 raise ConnectionResetError from None
             raise WithdrawnError from None

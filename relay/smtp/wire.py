@@ -1,6 +1,6 @@
 """The wire under one SMTP session: what the event loop does to it, and TLS put in between.
 
-Does not know lines: a subclass hears and says them.
+Keeps what has come and not been read. Does not know lines: a subclass hears and says them.
 """
 
 from __future__ import annotations
@@ -12,38 +12,36 @@ from typing import Final, cast
 
 from aiosmtpd.smtp import SMTP
 
+from relay.smtp.conversation import Conversation, more
 from relay.smtp.settings import Deadlines
 
-# What the reader holds before it stops the client: also the longest line it can find an end for.
 READ_AHEAD: Final = 32768
+"""Octets kept before the client is stopped, twice over; and the longest line that is looked for."""
 # Replies written but not yet taken by the client.
 _UNREAD: Final = 65536
 
 
 class Wire(SMTP, ABC):
-    """What is left of aiosmtpd's SMTP: a protocol with a reader, a writer and a task."""
+    """What is left of aiosmtpd's SMTP: a protocol with a session and a transport."""
 
     # SMTP's own constructor inspects every attribute of itself and of a handler, 0.3 ms for each
-    # connection, for hooks and mechanisms we do not use; what remains of SMTP needs these.
+    # connection, for hooks and mechanisms we do not use. Its reader and writer, which are asyncio's
+    # streams, cost as much for each line as all we do with it.
     def __init__(self, loop: asyncio.AbstractEventLoop, deadlines: Deadlines) -> None:
-        asyncio.StreamReaderProtocol.__init__(
-            self,
-            asyncio.StreamReader(limit=READ_AHEAD, loop=loop),
-            self._cb_client_connected,
-            loop=loop,
-        )
         self.loop = loop
-        self.transport = None
         self.session = None
-        self.envelope = None
-        self._handle_hooks = {}
-        self._original_transport = None
-        self._handler_coroutine = None
-
         self.deadlines = deadlines
         self._wire = cast("asyncio.Transport", None)
+        self._conversation: Conversation | None = None
+        # What has come, and up to where it has been read.
+        self._come = b""
+        self._at = 0
+        self._has_ended = False  # the client has said all it will say
+        self._is_held_back = False  # the client is not listened to until more has been read
         self._is_stalled = False  # the client does not read our replies
+        self._taken: asyncio.Future[None] | None = None  # until the client reads them
         self._is_lost = False
+        self._interruption: Exception | None = None
 
     @abstractmethod
     def distrusted(self) -> None:
@@ -54,9 +52,53 @@ class Wire(SMTP, ABC):
         """Whether there is nobody left to answer."""
         return self._is_lost
 
+    @property
+    def has_more(self) -> bool:
+        """Whether the client has sent something that has not been read."""
+        return len(self._come) > self._at
+
     def abort(self) -> None:
-        """Cut the connection."""
+        """Cut the connection. What a transport still brings, or has brought, is not heard."""
         self._wire.abort()
+        self.interrupt(ConnectionResetError())
+
+    # --- hearing ---
+
+    async def hear(self) -> None:
+        """Return once more has come, or the end of it."""
+        if self._is_held_back and len(self._come) - self._at <= READ_AHEAD:
+            self._is_held_back = False
+            self._wire.resume_reading()
+        await more()
+
+    def take(self, limit: int) -> bytes:
+        """Return what has come, at most so many octets of it."""
+        come, at = self._come, self._at
+        left = len(come) - at - limit
+        if left > 0:
+            self._at = at + limit
+            return come[at : at + limit]
+        self._come, self._at = b"", 0
+        return come[at:] if at else come
+
+    def give_back(self, octets: bytes) -> None:
+        """Put back what was read too much: it is the next to be heard."""
+        if octets:
+            self._come = octets + self._come[self._at :]
+            self._at = 0
+
+    def interrupt(self, error: Exception) -> None:
+        """Hear nothing more: whoever listens, now or later, has this error raised instead."""
+        self._interruption = error
+        if self._conversation is not None:
+            self._conversation.interrupt(error)
+
+    def withdraw(self) -> None:
+        """Cancel what the conversation awaits, if that is not the client."""
+        if self._conversation is not None:
+            self._conversation.cancel()
+
+    # --- TLS ---
 
     async def encrypt(self, context: ssl.SSLContext) -> None:
         """Put TLS between us and the client, who was told to begin its handshake."""
@@ -81,31 +123,53 @@ class Wire(SMTP, ABC):
             self.connection_lost(None)
             raise ConnectionResetError
         self._use(upgraded)
-        self.transport = upgraded
-        self._reader._transport = upgraded  # type: ignore[attr-defined]  # noqa: SLF001
-        self._writer._transport = upgraded  # type: ignore[attr-defined]  # noqa: SLF001
-        self._over_ssl = True
 
     def _use(self, transport: asyncio.BaseTransport) -> None:
         self._wire = cast("asyncio.Transport", transport)
         self._wire.set_write_buffer_limits(high=_UNREAD)
 
-    def _reset_timeout(self, duration: float | None = None) -> None:
-        """Do nothing: each wait sets its own deadline."""
+    # --- called by the event loop ---
+
+    def data_received(self, data: bytes) -> None:
+        """Keep what has come, and wake whoever listens."""
+        if self._at < len(self._come):
+            self._come = self._come[self._at :] + data
+        else:
+            self._come = data
+        self._at = 0
+        conversation = self._conversation
+        if conversation is not None and conversation.is_listening:
+            conversation.heard()
+        if len(self._come) - self._at > 2 * READ_AHEAD and not self._is_held_back:
+            self._is_held_back = True
+            self._wire.pause_reading()
 
     def eof_received(self) -> bool:
         """Go on writing: a client that has said all it has to say still wants its replies."""
-        if not self._is_lost:
-            self._reader.feed_eof()
+        self._has_ended = True
+        if self._conversation is not None:
+            self._conversation.heard()
         # TLS has no half-closed connections; asyncio warns when asked for one.
-        return not self._over_ssl
+        return self._wire.can_write_eof()
 
     def pause_writing(self) -> None:
         """Take note that the client does not read."""
-        super().pause_writing()
         self._is_stalled = True
 
     def resume_writing(self) -> None:
         """Take note that it does again."""
-        super().resume_writing()
         self._is_stalled = False
+        self._wake_writer()
+
+    async def taken(self) -> None:
+        """Return once the client has read most of what was said; raise ConnectionResetError."""
+        while self._is_stalled and not self._is_lost:
+            self._taken = self.loop.create_future()
+            await self._taken
+        if self._is_lost:
+            raise ConnectionResetError
+
+    def _wake_writer(self) -> None:
+        taken, self._taken = self._taken, None
+        if taken is not None and not taken.done():
+            taken.set_result(None)

@@ -50,6 +50,24 @@ async def test_under_stress_content_must_come_at_some_rate() -> None:
         assert [refusal.reason for _, _, refusal, *_ in house.told("refused")] == ["timeout"]
 
 
+@pytest.mark.P6
+@pytest.mark.parametrize("octets_first", [True, False])
+@pytest.mark.parametrize("in_content", [True, False])
+async def test_an_octet_at_the_last_moment_does_not_stop_the_clock(
+    octets_first: bool, in_content: bool
+) -> None:
+    """What comes in the same round of the loop as the deadline must not make it forgotten."""
+    async with a_house() as house, await Caller.at(house.port) as caller:
+        await caller.greet()
+        if in_content:
+            await caller.reach_data()
+        (session,) = house.door.listeners[0].sessions._open
+        moment = [lambda: session.data_received(b"x"), session._give_up]
+        for one in moment if octets_first else reversed(moment):
+            asyncio.get_running_loop().call_soon(one)
+        assert await caller.rest() == b"421 4.4.2 Timed out, closing connection\r\n"
+
+
 async def test_without_stress_a_slow_client_is_served() -> None:
     """A scanner that sends while it scans is slow, and no attacker."""
     async with a_house(deadlines=HASTY) as house, await Caller.at(house.port) as caller:

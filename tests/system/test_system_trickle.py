@@ -8,6 +8,7 @@ import resource
 import smtplib
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -33,34 +34,34 @@ def _many_descriptors() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def trickle(port: int, number: int) -> str:
-    """Send an octet a second until cut; return the last thing said."""
+async def trickle(port: int, number: int) -> None:
+    """Send an octet a second until cut."""
     sender = number % SLOW_SENDERS
     reader, writer = await asyncio.open_connection(
         "127.0.0.1", port, local_addr=(f"127.0.{sender + 1}.1", 0)
     )
-    said = await reader.readline()
-    # Some never get past a command, some stay in a header, and some in a body.
-    for line in (
-        b"EHLO slow.test\r\n",
-        b"MAIL FROM:<slow%d@example.com>\r\n" % sender,
-        b"RCPT TO:<jane@example.net>\r\n",
-        b"DATA\r\n",
-    )[: 0 if number % 3 == 0 else None]:
-        writer.write(line)
-        said = await reader.readline()
-        while said[3:4] == b"-":
-            said = await reader.readline()
-    if number % 3 == 2:
-        writer.write(b"From: slow%d@example.com\r\n\r\n" % sender)
-    last = asyncio.ensure_future(reader.readline())
+    # Our system throws away what was said to us once it learns that nobody listens any more: what
+    # they were told is asked of the relay. A machine that is busy is cut before it comes to DATA.
     with contextlib.suppress(ConnectionError):
+        await reader.readline()
+        # Some never get past a command, some stay in a header, and some in a body.
+        for line in (
+            b"EHLO slow.test\r\n",
+            b"MAIL FROM:<slow%d@example.com>\r\n" % sender,
+            b"RCPT TO:<jane@example.net>\r\n",
+            b"DATA\r\n",
+        )[: 0 if number % 3 == 0 else None]:
+            writer.write(line)
+            while (await reader.readline())[3:4] == b"-":
+                pass
+        if number % 3 == 2:
+            writer.write(b"From: slow%d@example.com\r\n\r\n" % sender)
+        last = asyncio.ensure_future(reader.readline())
         while not last.done():
             writer.write(b"x")
             await asyncio.wait([last], timeout=1.0)
-        said = await last
+        await last
     writer.close()
-    return said.decode()
 
 
 def send(port: int) -> float:
@@ -71,15 +72,16 @@ def send(port: int) -> float:
     return time.perf_counter() - began
 
 
-async def wave(relay: Relay) -> tuple[list[str], list[float]]:
-    """Let a thousand trickle; return what they were told, and how long others took meanwhile."""
+async def wave(relay: Relay) -> list[float]:
+    """Let a thousand trickle until all are cut; return how long others took meanwhile."""
     port = relay.ports["crowd"]
     slow = asyncio.gather(*(trickle(port, number) for number in range(CLIENTS)))
     took = []
     while not slow.done():
         took.append(await asyncio.to_thread(send, port))
         await asyncio.wait([slow], timeout=0.02)
-    return await slow, took
+    await slow
+    return took
 
 
 @pytest.mark.P6
@@ -99,11 +101,11 @@ async def test_a_thousand_trickling_clients_hurt_nobody(
     )
     # Connections take memory the first time there are so many, and Python keeps it for the next.
     idle = descriptors(relay.pid)
-    _, warm = await wave(relay)
+    warm = await wave(relay)
     await simulator.received(len(warm))
     before = await settled(relay.pid, idle + 3), resident(relay.pid)
     began = time.monotonic()
-    told, took = await wave(relay)
+    took = await wave(relay)
     lasted = time.monotonic() - began
     await simulator.received(len(warm) + len(took))
     took.sort()
@@ -114,8 +116,8 @@ async def test_a_thousand_trickling_clients_hurt_nobody(
         f"{most * 1000:.0f} ms; descriptors {after[0] - idle:+}, "
         f"memory {(after[1] - before[1]) / MIB:+.1f} MiB"
     )
-    wrong = {said for said in told if not said.startswith("421 4.4.2")}
-    assert not wrong, f"trickling clients were told: {wrong}"
+    told = Counter(line["reply"] for line in relay.lines if line["event"] == "session.hung_up")
+    assert told == {"421 4.4.2 Timed out, closing connection": 2 * CLIENTS}
     assert len(took) >= lasted, "normal mail was hardly served"
     assert most < 5.0, f"a mail took {most:.1f} s"
     assert abs(after[0] - idle) <= 3, f"descriptors: {idle}, then {after[0]}"
