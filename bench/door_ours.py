@@ -17,6 +17,7 @@ import uvloop
 
 from bench.stalls import watch
 from relay.clock import SystemClock
+from relay.facts import Facts
 from relay.mail.address import Address
 from relay.mail.entry import Backlog
 from relay.mail.envelope import AccountName, Envelope, Mail, QueueId, SenderName, new_queue_id
@@ -83,12 +84,13 @@ class _Facts:
     def fault(self, where: str, error: BaseException, _session_id: str = "") -> None:
         print(f"fault {where}: {error!r}", file=sys.stderr)
 
-    def __getattr__(self, name: str) -> Any:
-        return _ignore
-
 
 def _ignore(*_: object, **__: object) -> None:
     return None
+
+
+for _name in (name for name in vars(Facts) if not name.startswith("_") and name != "fault"):
+    setattr(_Facts, _name, staticmethod(_ignore))
 
 
 class _Rules:

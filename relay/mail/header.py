@@ -8,18 +8,26 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from relay.mail.address import Address, AddressError
 
 # One field with its folded lines (RFC 5322 section 2.2.3). Optional space before the colon is
 # obsolete syntax (4.5) that receivers still read as the same field, so we must too.
-_FIELD: Final = re.compile(rb"([!-9;-~]+)[ \t]*:([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)\r\n")
+_NAME: Final = rb"[!-9;-~]++"
+_BODY: Final = rb"[^\r\n]*+(?:\r\n[ \t][^\r\n]*+)*"
+_FIELD: Final = re.compile(rb"(%b)[ \t]*+:(%b)\r\n" % (_NAME, _BODY))
+_BLOCK: Final = re.compile(rb"(?:%b[ \t]*+:%b\r\n)*" % (_NAME, _BODY))
 # A From field is a few hundred octets. Each is looked at by itself below, so 256 KiB of them would
 # hold up every other session for 0.1 s.
 _LIST_LIMIT: Final = 4096
+# What most authors are: an address, alone or in brackets behind a name of plain words.
+_PLAIN_ADDRESS: Final = rb"""([^][()<>:;,"\\\x00- \x7f-\xff]++)"""
+_PLAIN: Final = re.compile(rb"[A-Za-z0-9 ]*+<%b>|%b" % (_PLAIN_ADDRESS, _PLAIN_ADDRESS))
+_CRLF: Final = b"\r\n"
 _ENCODED_WORD: Final = re.compile(r"=\?([^?\s*]+)(?:\*[^?\s]*)?\?([BQbq])\?([^?\s]*)\?=")
 _QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 # What makes an address, ends a field, or is no part of a name.
@@ -40,47 +48,74 @@ class Field(NamedTuple):
     end: int
 
 
+class FieldNames:
+    """Names of fields, in any case, that are looked for in one pass over a header.
+
+    Each is written in lower case; one that ends with `*` stands for all that begin so.
+    """
+
+    def __init__(self, *names: str) -> None:
+        alternatives = b"|".join(
+            re.escape(name.removesuffix("*").encode("ascii")) + rb"[!-9;-~]*+" * name.endswith("*")
+            for name in names
+        )
+        # Begins with the line end of the field before, for which all of a header can be searched
+        # quickly, and leaves its own to the field behind.
+        self.pattern: Final = re.compile(
+            rb"\n(%b)[ \t]*+:(%b)(?=\r\n)" % (alternatives, _BODY), re.IGNORECASE
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class HeaderBlock:
-    """All fields of a message, in order, over the octets they were read from.
+    """All fields of a message, in order.
 
     `octets` ends with the CRLF of the last field; the empty line that follows is not part of it.
     """
 
     octets: bytes
-    fields: tuple[Field, ...]
 
     @classmethod
     def parse(cls, octets: bytes) -> HeaderBlock:
-        """Read a block of CRLF-terminated fields; raise HeaderError where a line is no field.
+        """Take a block of CRLF-terminated fields; raise HeaderError where a line is no field.
 
         An mbox `From ` line, or a line with a space in its name, would hide the fields behind it
         from policy while SES might still read them, so nothing is skipped.
         """
-        fields = []
-        at, end = 0, len(octets)
-        while at < end:
-            match = _FIELD.match(octets, at)
-            if match is None:
-                raise HeaderError("a line of the header is not a header field")
-            name, value = match.groups()
-            at = match.end()
-            fields.append(
-                Field(name.lower(), value.replace(b"\r\n", b"").strip(), match.start(), at)
-            )
-        return cls(octets, tuple(fields))
+        if _BLOCK.fullmatch(octets) is None:
+            raise HeaderError("a line of the header is not a header field")
+        return cls(octets)
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """All fields; most of a mail's are nobody's business, see `among`."""
+        return tuple(_field(match, 0) for match in _FIELD.finditer(self.octets))
+
+    def among(self, names: FieldNames) -> list[Field]:
+        """Return the fields that have one of these names, in order."""
+        found = names.pattern.finditer(b"\n" + self.octets)
+        return [_field(match, -1) for match in found]
 
     def named(self, name: bytes) -> Iterator[Field]:
         """Yield the fields of that (lower-case) name."""
         return (field for field in self.fields if field.name == name)
 
-    def without(self, unwanted: Callable[[bytes], bool]) -> HeaderBlock:
-        """Return a block less the fields whose (lower-case) name is unwanted; no other changes."""
-        kept = [field for field in self.fields if not unwanted(field.name)]
-        if len(kept) == len(self.fields):
-            return self
-        octets = b"".join([self.octets[field.start : field.end] for field in kept])
-        return HeaderBlock.parse(octets)
+    def without(self, names: FieldNames) -> HeaderBlock:
+        """Return a block less the fields that have one of these names; no other changes."""
+        kept, at = [], 0
+        for field in self.among(names):
+            kept.append(self.octets[at : field.start])
+            at = field.end
+        return HeaderBlock(b"".join((*kept, self.octets[at:])))
+
+
+def _field(match: re.Match[bytes], shift: int) -> Field:
+    name, value = match.groups()
+    start, end = match.span()
+    if shift:
+        # The line end before it was matched and its own was not.
+        start, end = start + 1 + shift, end + len(_CRLF) + shift
+    return Field(name.lower(), value.replace(_CRLF, b"").strip(), start, end)
 
 
 def mailboxes(value: bytes) -> tuple[Address, ...]:
@@ -92,6 +127,13 @@ def mailboxes(value: bytes) -> tuple[Address, ...]:
     """
     if len(value) > _LIST_LIMIT:
         raise HeaderError("the address list is too long")
+    return _remembered(value) if len(value) <= _REMEMBERED_LENGTH else _read(value)
+
+
+def _read(value: bytes) -> tuple[Address, ...]:
+    plain = _PLAIN.fullmatch(value)
+    if plain is not None:
+        return (_address((plain[1] or plain[2]).decode("ascii")),)
     try:
         text = value.decode("ascii")
     except UnicodeDecodeError:
@@ -101,6 +143,11 @@ def mailboxes(value: bytes) -> tuple[Address, ...]:
     if not found:
         raise HeaderError("the address list is empty")
     return found
+
+
+# An application writes as few authors, again and again.
+_remembered: Final = lru_cache(maxsize=512)(_read)
+_REMEMBERED_LENGTH: Final = 256
 
 
 def _split(text: str) -> Iterator[str]:
@@ -141,8 +188,12 @@ def _mailbox(item: str) -> Address:
         _check_name(name)
     elif "<" in text:
         raise HeaderError("something follows the angle bracket")
+    return _address(text.strip(" \t"))
+
+
+def _address(text: str) -> Address:
     try:
-        return Address.parse(text.strip(" \t"))
+        return Address.parse(text)
     except AddressError as error:
         raise HeaderError("an address is not a mailbox of RFC 5321") from error
 

@@ -6,6 +6,7 @@ sessions bring the facts.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
 from math import ceil, isinf
@@ -14,7 +15,7 @@ from typing import Final
 from relay.mail.address import Address, AddressFault
 from relay.mail.entry import Backlog
 from relay.mail.feedback import Suppression, SuppressionReason
-from relay.mail.header import Field, HeaderBlock, HeaderError, mailboxes
+from relay.mail.header import Field, FieldNames, HeaderBlock, HeaderError, mailboxes
 from relay.mail.reply import Refusal, Reply, printable
 from relay.policy.allowance import Lack
 from relay.policy.rewrite import with_author, without_sender
@@ -109,6 +110,14 @@ NO_LITERALS: Final = Refusal(
 TOO_MANY_HOPS: Final = Refusal(
     Reply(554, "5.4.6", "Too many Received headers; this looks like a mail loop"), "loop"
 )
+
+# What is removed before SES sees it, as promise P2 declares: Bcc shows blind recipients; X-SES-*
+# lets a client choose configuration set, tags and ARNs, which are for the operator to choose (SES
+# Developer Guide, "Amazon SES header fields").
+_REMOVED: Final = ("bcc", "resent-bcc", "return-path", "x-ses-*")
+_TRIMMED: Final = FieldNames(*_REMOVED)
+_DECISIVE: Final = FieldNames("from", "sender", *_REMOVED)
+_HOPS: Final = FieldNames("received", "x-relay-id")
 
 # RFC 5321 section 6.3: at least 100.
 HOP_LIMIT: Final = 100
@@ -241,20 +250,18 @@ def admit_header(sender: Sender, header: HeaderBlock) -> HeaderBlock | Refusal:
     Every From and Sender address must be one the sender may write as. Where its rewrite mends that,
     the author is replaced; the declared removals of promise P2 are made in any case.
     """
-    fields = header.fields
-    hops = {b"received": 0, b"x-relay-id": 0}
-    authors, senders = [], []
-    for field in fields:
-        name = field.name
-        if name == b"from":
-            authors.append(field)
-        elif name == b"sender":
-            senders.append(field)
-        elif name in hops:
-            hops[name] += 1
-    # Relays that write no Received field write X-Relay-Id still.
-    if max(hops.values()) > HOP_LIMIT:
+    # There are no more hops than lines.
+    if header.octets.count(b"\n") > HOP_LIMIT and _hops(header) > HOP_LIMIT:
         return TOO_MANY_HOPS
+    authors, senders = [], []
+    is_trimmed = False
+    for field in header.among(_DECISIVE):
+        if field.name == b"from":
+            authors.append(field)
+        elif field.name == b"sender":
+            senders.append(field)
+        else:
+            is_trimmed = True
     refusal = _author_fault(sender, authors) if authors else NO_FROM
     impostor = _author_fault(sender, senders) if senders else None
     rewrite = sender.rewrite
@@ -266,7 +273,13 @@ def admit_header(sender: Sender, header: HeaderBlock) -> HeaderBlock | Refusal:
         if rewrite is None or not rewrite.author:
             return impostor
         header = without_sender(header)
-    return header.without(is_removed)
+    return header.without(_TRIMMED) if is_trimmed else header
+
+
+def _hops(header: HeaderBlock) -> int:
+    """Return how often it was relayed. Relays that write no Received write X-Relay-Id still."""
+    names = Counter(field.name for field in header.among(_HOPS))
+    return max(names.values(), default=0)
 
 
 def _author_fault(sender: Sender, fields: Sequence[Field]) -> Refusal | None:
@@ -281,15 +294,6 @@ def _author_fault(sender: Sender, fields: Sequence[Field]) -> Refusal | None:
         return Refusal(Reply(550, "5.6.0", text), "bad_content")
     allowed = sender.allowed_from
     return None if all(allowed.hold(address) for address in addresses) else FROM_NOT_ALLOWED
-
-
-def is_removed(name: bytes) -> bool:
-    """Whether a (lower-case) header field is removed before SES sees it; declared in promise P2.
-
-    Bcc would show blind recipients; X-SES-* would let a client choose configuration set, tags and
-    ARNs that are the operator's to choose (SES Developer Guide, "Amazon SES header fields").
-    """
-    return name in (b"bcc", b"resent-bcc", b"return-path") or name.startswith(b"x-ses-")
 
 
 def _in(seconds: float) -> str:

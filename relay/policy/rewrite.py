@@ -12,11 +12,12 @@ from enum import StrEnum
 from typing import Final
 
 from relay.mail.address import Address
-from relay.mail.header import Field, HeaderBlock
+from relay.mail.header import Field, FieldNames, HeaderBlock
 
 _AUTHORS: Final = (b"from", b"sender")
 # It vouches for the field that changes, and would only break (RFC 6376 section 5.4).
 _SIGNATURE: Final = b"dkim-signature"
+_SENDER: Final = FieldNames("sender", "dkim-signature")
 
 
 class When(StrEnum):
@@ -53,7 +54,7 @@ def with_author(header: HeaderBlock, rewrite: Rewrite) -> HeaderBlock:
 
 def without_sender(header: HeaderBlock) -> HeaderBlock:
     """Return the header less its Sender field, and less the DKIM signatures that may cover it."""
-    return header.without(lambda name: name in (b"sender", _SIGNATURE))
+    return header.without(_SENDER)
 
 
 def _with_author(header: HeaderBlock, rewrite: Rewrite) -> Iterator[bytes]:

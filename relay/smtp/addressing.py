@@ -7,10 +7,12 @@ content.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from math import inf
 
 from relay.mail.address import Address
 from relay.mail.envelope import SenderName
+from relay.mail.feedback import Suppression
 from relay.mail.reply import Refusal, Reply
 from relay.policy.admission import (
     admit_reverse_path,
@@ -60,7 +62,7 @@ class Addressing(Introduction):
         """Whether MAIL was taken and its transaction is not over."""
         return self.transaction is not None
 
-    async def smtp_MAIL(self, arg: str) -> None:
+    def smtp_MAIL(self, arg: str) -> None:
         """Begin a transaction, if the client is a sender that may."""
         if not self.client.host_name:
             self.say_junk(replies.HELO_FIRST)
@@ -69,7 +71,7 @@ class Addressing(Introduction):
         else:
             self._begin(arg)
 
-    async def mail_before_tls(self, arg: str) -> None:  # noqa: ARG002
+    def mail_before_tls(self, arg: str) -> None:  # noqa: ARG002
         """Refuse MAIL, as the other commands, until there is TLS; this refusal is told."""
         self._refuse_mail(replies.TLS_REQUIRED, None)
 
@@ -115,48 +117,56 @@ class Addressing(Introduction):
             allowance.take_message(now)
         return answer
 
-    async def smtp_RCPT(self, arg: str) -> None:
+    def smtp_RCPT(self, arg: str) -> Awaitable[None] | None:
         """Add a recipient."""
         transaction = self.transaction
         if transaction is None:
             self.say_junk(replies.MAIL_FIRST)
-            return
+            return None
         if transaction.has_content:
             self.say_junk(replies.CONTENT_BEGUN)
-            return
-        answer = parse_rcpt(arg)
-        if isinstance(answer, Reply):
-            self.say_junk(answer)
-            return
+            return None
+        recipient = parse_rcpt(arg)
+        if isinstance(recipient, Reply):
+            self.say_junk(recipient)
+            return None
         transaction.was_tried = True
-        if isinstance(answer, Refusal):
-            self.count_waste()
-            self.refuse("rcpt", answer, transaction.sender.name)
-            return
-        if transaction.holds(answer):
+        if isinstance(recipient, Refusal):
+            self._refuse_recipient(recipient, transaction)
+        elif transaction.holds(recipient):
             self.count_waste()
             self.say(replies.RECIPIENT_OK.line)
-            return
-        refusal = await self._add(transaction, answer)
+        elif self.surroundings.suppressions.may_hold(recipient):
+            return self._look_up_and_add(recipient, transaction)
+        else:
+            self._add(recipient, transaction, None)
+        return None
+
+    async def _look_up_and_add(self, recipient: Address, transaction: Transaction) -> None:
+        try:
+            suppression = await self.surroundings.suppressions.find(recipient)
+        except SpoolError:
+            self._refuse_recipient(replies.SPOOL_FAILED, transaction, recipient)
+        else:
+            self._add(recipient, transaction, suppression)
+
+    def _add(
+        self, recipient: Address, transaction: Transaction, suppression: Suppression | None
+    ) -> None:
+        """Add a recipient to the transaction, or refuse it. `suppression` is what the list says."""
+        refusal = self.lack_of_recipients(transaction, transaction.mailed_count + 1)
+        if refusal is None:
+            refusal = transaction.add(recipient, suppression)
         if refusal is None:
             self.say(replies.RECIPIENT_OK.line)
         else:
-            self.count_waste()
-            self.refuse("rcpt", refusal, transaction.sender.name, answer)
+            self._refuse_recipient(refusal, transaction, recipient)
 
-    async def _add(self, transaction: Transaction, recipient: Address) -> Refusal | None:
-        """Add a recipient to the transaction, or say why not."""
-        refusal = self.lack_of_recipients(transaction, len(transaction.mailed) + 1)
-        if refusal is not None:
-            return refusal
-        suppressions = self.surroundings.suppressions
-        suppression = None
-        if suppressions.may_hold(recipient):
-            try:
-                suppression = await suppressions.find(recipient)
-            except SpoolError:
-                return replies.SPOOL_FAILED
-        return transaction.add(recipient, suppression)
+    def _refuse_recipient(
+        self, refusal: Refusal, transaction: Transaction, recipient: Address | None = None
+    ) -> None:
+        self.count_waste()
+        self.refuse("rcpt", refusal, transaction.sender.name, recipient)
 
     def lack_of_recipients(self, transaction: Transaction, count: int) -> Refusal | None:
         """Refuse what goes beyond the sender's quotas; a paced sender's mail is sent later."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from relay.mail.address import Address, AddressError, AddressFault
@@ -25,8 +26,8 @@ from relay.smtp.replies import (
 # quoted string must merely not end the path. Space after the colon is not in the grammar, but
 # printers and scanners send it.
 _PATH: Final = r'[ \t]*+<((?:[^<>"]++|"(?:[^"\\]|\\.)*+")*+)>(?:[ \t]+(.*))?'
-_FROM: Final = re.compile("FROM:" + _PATH, re.IGNORECASE)
-_TO: Final = re.compile("TO:" + _PATH, re.IGNORECASE)
+_FROM: Final = re.compile("(?i:FROM:)" + _PATH)
+_TO: Final = re.compile("(?i:TO:)" + _PATH)
 
 # RFC 3030 section 2. The size is read first: whatever follows it, so many octets are content.
 _CHUNK: Final = re.compile(r"([0-9]{1,19})(?:[ \t]+(.*))?", re.DOTALL)
@@ -78,6 +79,8 @@ class MailCommand(NamedTuple):
     size: int
 
 
+# An application writes from few addresses, again and again.
+@lru_cache(maxsize=512)
 def parse_mail(argument: str) -> MailCommand | Reply:
     """Read what follows `MAIL `; a Reply speaks of the syntax around the address."""
     match = _FROM.fullmatch(argument)

@@ -108,10 +108,12 @@ class ContentIntake:
         if end > HEADER_LIMIT:
             return _HEADER_TOO_LARGE
         block = octets[:end]
-        # Folded lines continue a field; counted before anything is made of them.
-        lines = block.count(b"\r\n") - block.count(b"\r\n ") - block.count(b"\r\n\t")
+        # Counted before anything is made of them; folded lines continue a field.
+        lines = block.count(b"\r\n")
         if lines > FIELD_LIMIT:
-            return _TOO_MANY_FIELDS
+            lines -= block.count(b"\r\n ") + block.count(b"\r\n\t")
+            if lines > FIELD_LIMIT:
+                return _TOO_MANY_FIELDS
         if len(block.translate(None, _CONTROLS)) != len(block):
             return CONTROL_IN_HEADER
         try:

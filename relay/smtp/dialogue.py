@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, ClassVar, Final, TypeAlias
 
 from relay.facts import Facts
@@ -43,7 +43,8 @@ _OTHER_PROTOCOLS: Final = frozenset(
     b"CONNECT DELETE GET HEAD OPTIONS PATCH POST PRI PUT TRACE".split()
 )
 
-Command: TypeAlias = Callable[[Any, str], Awaitable[None]]
+Command: TypeAlias = Callable[[Any, str], Awaitable[None] | None]
+"""Carries out a command, given the session and the rest of the line; what it returns is awaited."""
 
 
 class Dialogue(Connection):
@@ -77,14 +78,81 @@ class Dialogue(Connection):
     async def forget_transaction(self) -> None:
         """Return to where MAIL may be given."""
 
-    async def converse(self) -> None:
-        """Greet, then obey one command after the other."""
+    async def forget(self) -> None:
+        """Leave nothing behind of what the client has begun."""
+        await self.forget_transaction()
+
+    def greet(self) -> None:
+        """Say the greeting."""
         self.say(self.banner())
-        # TLS where we speak none, and what probes send: such may never come to the end of a line.
-        if not _may_begin(await self.peek()):
+
+    def spoken_to(self, octet: bytes) -> None:
+        """Hang up on who cannot have come to send mail.
+
+        TLS where we speak none, and what probes send: such may never come to the end of a line.
+        """
+        if not _may_begin(octet):
             raise HangUpError(replies.NOT_SMTP, mute=True)
-        while True:
-            await self._obey(await self.next_line())
+
+    def obey(self, line: bytes) -> Coroutine[Any, Any, None] | None:
+        """Obey one command; what is returned is to be awaited before the next."""
+        verb, _, argument = line.partition(b" ")
+        command = self.obeyed.get(verb) or self._known(verb.upper(), line)
+        if command is None or (len(line) > _LINE_LIMIT and self._is_too_long(verb, line)):
+            return None
+        # Latin-1 keeps every octet as it is; what may be in an argument is its parser's to say.
+        try:
+            awaited = command(self, str(argument, "latin-1").strip(" \t"))
+        except (HangUpError, EOFError):
+            raise
+        except Exception as error:  # noqa: BLE001 - a boundary: the session outlives our faults
+            return self._failed(error)
+        return None if awaited is None else self._see_through(awaited)
+
+    async def _see_through(self, awaited: Awaitable[None]) -> None:
+        """Await the rest of a command."""
+        try:
+            await awaited
+        except (HangUpError, EOFError):
+            raise
+        except Exception as error:
+            if self.is_lost:
+                raise
+            await self._failed(error)
+        if self._faults >= _FAULT_LIMIT:
+            raise HangUpError(replies.TOO_MANY_FAULTS)
+
+    async def _failed(self, error: Exception) -> None:
+        """End the transaction after a fault of ours; the session only if there were too many."""
+        await self.forget_transaction()
+        self.note_fault("smtp.command", error)
+        self.say(replies.INTERNAL_ERROR.line)
+        if self._faults >= _FAULT_LIMIT:
+            raise HangUpError(replies.TOO_MANY_FAULTS)
+
+    def _known(self, verb: bytes, line: bytes) -> Command | None:
+        """Return what a verb means that is not written in capitals; None: nothing, and it is said.
+
+        Hangs up on who speaks another protocol.
+        """
+        command = self.obeyed.get(verb)
+        if command is not None:
+            return command
+        if verb in _OTHER_PROTOCOLS or (line and not line[:1].isalpha()):
+            raise HangUpError(replies.NOT_SMTP, mute=True)
+        if verb.startswith(_CHUNK):
+            # Content follows, who knows how much: `BDAT<tab>86`.
+            raise HangUpError(replies.BDAT_SYNTAX, linger=True)
+        is_long = len(line) > _LINE_LIMIT
+        self.say_junk(replies.LINE_TOO_LONG if is_long else replies.UNKNOWN_COMMAND)
+        return None
+
+    def _is_too_long(self, verb: bytes, line: bytes) -> bool:
+        """Whether a line is longer than its verb allows; if so, it is said."""
+        if len(line) <= _LINE_LIMITS.get(verb.upper(), _LINE_LIMIT):
+            return False
+        self.say_junk(replies.LINE_TOO_LONG)
+        return True
 
     def report(self, error: Exception) -> None:
         """Report a fault outside of any command; it ends the session."""
@@ -122,39 +190,6 @@ class Dialogue(Connection):
     def forgive_junk(self) -> None:
         """Take note that mail was accepted."""
         self._junk = self._waste = 0
-
-    async def _obey(self, line: bytes) -> None:
-        name, _, argument = line.partition(b" ")
-        verb = name.upper()
-        command = self.obeyed.get(verb)
-        if command is None:
-            if verb in _OTHER_PROTOCOLS or (line and not line[:1].isalpha()):
-                raise HangUpError(replies.NOT_SMTP, mute=True)
-            if verb.startswith(_CHUNK):
-                # Content follows, who knows how much: `BDAT<tab>86`.
-                raise HangUpError(replies.BDAT_SYNTAX, linger=True)
-            is_long = len(line) > _LINE_LIMIT
-            self.say_junk(replies.LINE_TOO_LONG if is_long else replies.UNKNOWN_COMMAND)
-        elif len(line) > _LINE_LIMITS.get(verb, _LINE_LIMIT):
-            self.say_junk(replies.LINE_TOO_LONG)
-        else:
-            # Latin-1 keeps every octet as it is; what may be in an argument is its parser's to say.
-            await self._attempt(command, argument.strip(b" \t").decode("latin-1"))
-
-    async def _attempt(self, command: Command, argument: str) -> None:
-        """Carry out a command. Our own faults end the transaction, not the session."""
-        try:
-            await command(self, argument)
-        except (HangUpError, EOFError):
-            raise
-        except Exception as error:
-            if self.is_lost:
-                raise
-            await self.forget_transaction()
-            self.note_fault("smtp.command", error)
-            self.say(replies.INTERNAL_ERROR.line)
-        if self._faults >= _FAULT_LIMIT:
-            raise HangUpError(replies.TOO_MANY_FAULTS)
 
 
 def _may_begin(octet: bytes) -> bool:

@@ -53,11 +53,8 @@ class Introduction(Dialogue):
         self._offer = offer
         self._tls = surroundings.tls.get(settings.name)
         self._auth_failures = 0
-
-    @property
-    def client(self) -> Client:
+        self.client: Client
         """What is known of the client by now."""
-        return cast("Client", self.session)
 
     @property
     def needs_starttls(self) -> bool:
@@ -69,13 +66,14 @@ class Introduction(Dialogue):
         return self._offer.banner(self.surroundings.rules.current)
 
     def _create_session(self) -> Client:
-        return Client(self.loop, self._wire, self.peer, self._tls)
+        self.client = client = Client(self.loop, self._wire, self.peer, self._tls)
+        return client
 
-    async def converse(self) -> None:
+    def greet(self) -> None:
         """Greet whoever the handshake, if there was one, says it is."""
         if self.client.is_secure:
             self._learn_from_handshake()
-        await super().converse()
+        super().greet()
 
     # --- introductions ---
 
@@ -150,7 +148,7 @@ class Introduction(Dialogue):
         self.facts.authenticated(self.session_id, "certificate", sender.name)
         self._take_share(sender)
 
-    async def demand_starttls(self, arg: str) -> None:  # noqa: ARG002
+    def demand_starttls(self, arg: str) -> None:  # noqa: ARG002
         """Refuse what may only be said under TLS (RFC 3207 section 4)."""
         self.say_junk(replies.TLS_REQUIRED.reply)
 

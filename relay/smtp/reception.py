@@ -7,10 +7,9 @@ comes. Does not know commands.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from relay.mail.envelope import Mail, QueueId
 from relay.mail.reply import Refusal
@@ -78,14 +77,23 @@ class Reception:
     async def take(self, octets: bytes) -> None:
         """Take the next octets."""
         self.octets += len(octets)
-        await self._pass_on(self._lines.feed(octets))
+        kept = self._lines.feed(octets)
+        if kept:
+            await self._pass_on(kept)
 
     async def conclude(self) -> bytes:
         """Keep or refuse the content, now that all of it has come, and return the reply."""
         rest = self._lines.end()
         if rest:
             await self._pass_on(rest)
-        answer = self._verdict() or await self._guard(self._intake.end()) or await self._keep()
+        answer: bytes | Refusal | None = self._verdict()
+        if answer is None and self._intake.draft is None:
+            try:
+                answer = await self._intake.end()
+            except Exception as error:  # noqa: BLE001 - a boundary, like the one around a command
+                answer = self._fault(error)
+        if answer is None:
+            answer = await self._keep()
         if isinstance(answer, Refusal):
             self.refused(answer)
             return answer.reply.line
@@ -107,10 +115,13 @@ class Reception:
 
     async def _pass_on(self, octets: bytes) -> None:
         self._kept += len(octets)
-        if self._refusal is None and not self._lines.is_flawed:
-            self._refusal = await self._guard(self._intake.take(octets))
-        else:
+        if self._refusal is not None or self._lines.is_flawed:
             await self._intake.discard()
+            return
+        try:
+            self._refusal = await self._intake.take(octets)
+        except Exception as error:  # noqa: BLE001 - a boundary, like the one around a command
+            self._refusal = self._fault(error)
 
     def _verdict(self) -> Refusal | None:
         """Say what is wrong with the content; the same whatever the pieces it came in."""
@@ -124,15 +135,12 @@ class Reception:
             return NUL_IN_CONTENT
         return LONG_LINE if lines.has_long else self._refusal
 
-    async def _guard(self, step: Coroutine[Any, Any, Refusal | None]) -> Refusal | None:
-        """Await a step of the intake; its faults are refusals, for the rest is still content."""
-        try:
-            return await step
-        except SpoolError as error:
+    def _fault(self, error: Exception) -> Refusal:
+        """Refuse content that we failed to take: the rest of it is still content."""
+        if isinstance(error, SpoolError):
             return _refuse(error)
-        except Exception as error:  # noqa: BLE001 - a boundary, like the one around a command
-            self._dialogue.note_fault("smtp.content", error)
-            return CONTENT_FAULT
+        self._dialogue.note_fault("smtp.content", error)
+        return CONTENT_FAULT
 
     # --- keeping ---
 

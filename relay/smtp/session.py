@@ -72,15 +72,15 @@ class Session(Transfer):
             await self.forget_transaction()
             self.say_junk(replies.OK)
 
-    async def smtp_NOOP(self, arg: str) -> None:  # noqa: ARG002 - may have one, to be ignored
+    def smtp_NOOP(self, arg: str) -> None:  # noqa: ARG002 - may have one, to be ignored
         """Do nothing."""
         self.say_junk(replies.OK)
 
-    async def smtp_HELP(self, arg: str) -> None:  # noqa: ARG002
+    def smtp_HELP(self, arg: str) -> None:  # noqa: ARG002
         """Say where to read on."""
         self.say_junk(replies.HELP)
 
-    async def smtp_VRFY(self, arg: str) -> None:  # noqa: ARG002
+    def smtp_VRFY(self, arg: str) -> None:  # noqa: ARG002
         """Say nothing about any mailbox."""
         self.say_junk(replies.CANNOT_VRFY)
 
@@ -88,7 +88,7 @@ class Session(Transfer):
         """Say nothing about any list."""
         self.say_junk(replies.NOT_IMPLEMENTED)
 
-    async def smtp_QUIT(self, arg: str) -> None:
+    def smtp_QUIT(self, arg: str) -> None:
         """End the session."""
         if arg:
             self.say_junk(replies.NO_ARGUMENT)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
 from typing import Final
@@ -63,7 +63,7 @@ def trace_fields(
         opened,
         name,
         towards,
-        _date(now.replace(microsecond=0)),
+        _date(int(now.timestamp())),
         name,
     )
 
@@ -83,6 +83,6 @@ def redirected_from(recipients: Sequence[Address]) -> bytes:
 
 
 @lru_cache(maxsize=2)
-def _date(second: datetime) -> bytes:
+def _date(second: int) -> bytes:
     """Return the date of RFC 5322 section 3.3; written once a second, not once a mail."""
-    return format_datetime(second).encode("ascii")
+    return format_datetime(datetime.fromtimestamp(second, UTC)).encode("ascii")

@@ -64,6 +64,11 @@ class Transaction:
         return tuple(self._recipients)
 
     @property
+    def mailed_count(self) -> int:
+        """How many these are."""
+        return len(self._recipients)
+
+    @property
     def has_recipient(self) -> bool:
         """Whether any recipient was admitted, be it to be dropped."""
         return bool(self._recipients or self._dropped)
@@ -80,9 +85,11 @@ class Transaction:
 
     @property
     def only_recipient(self) -> Address | None:
-        """The recipient, where there is exactly one."""
-        recipients = self.envelope.recipients
-        return recipients[0] if len(recipients) == 1 else None
+        """Whom it goes to, where that is exactly one."""
+        recipients = self._recipients
+        if self.sender.redirect_all is not None and recipients:
+            return self.sender.redirect_all
+        return next(iter(recipients)) if len(recipients) == 1 else None
 
     @property
     def redirected(self) -> tuple[Address, ...]:

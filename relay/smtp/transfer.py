@@ -17,11 +17,11 @@ from relay.smtp import replies
 from relay.smtp.addressing import Addressing
 from relay.smtp.chunks import Chunks
 from relay.smtp.command import ChunkCommand, parse_bdat
-from relay.smtp.connection import CHUNK
 from relay.smtp.data import ContentScanner
 from relay.smtp.hangup import HangUpError
 from relay.smtp.lines import ContentLines
 from relay.smtp.pace import Pace
+from relay.smtp.parting import CHUNK
 from relay.smtp.reception import Origin, Reception
 from relay.smtp.transaction import Transaction
 
@@ -37,13 +37,6 @@ class Transfer(Addressing):
 
     _chunks: Chunks | None = None
     """What has come of the mail that comes in chunks, if one does."""
-
-    async def converse(self) -> None:
-        """Converse, and leave no content behind."""
-        try:
-            await super().converse()
-        finally:
-            await self.forget_transaction()
 
     async def forget_transaction(self) -> None:
         """Return to where MAIL may be given; what came of content is forgotten."""

@@ -12,7 +12,7 @@ from typing import Final, cast
 
 from aiosmtpd.smtp import SMTP
 
-from relay.smtp.conversation import Conversation, more
+from relay.smtp.conversation import Conversation
 from relay.smtp.settings import Deadlines
 
 READ_AHEAD: Final = 32768
@@ -41,7 +41,7 @@ class Wire(SMTP, ABC):
         self._is_stalled = False  # the client does not read our replies
         self._taken: asyncio.Future[None] | None = None  # until the client reads them
         self._is_lost = False
-        self._interruption: Exception | None = None
+        self._is_idle = False  # nothing is under way that should be finished
 
     @abstractmethod
     def distrusted(self) -> None:
@@ -62,14 +62,21 @@ class Wire(SMTP, ABC):
         self._wire.abort()
         self.interrupt(ConnectionResetError())
 
+    @abstractmethod
+    def interrupt(self, error: Exception) -> None:
+        """Hear nothing more: whoever listens, now or later, has this error raised instead."""
+
+    @abstractmethod
+    def go_on(self) -> None:
+        """Answer what has come; called when there is more while nothing is awaited."""
+
     # --- hearing ---
 
-    async def hear(self) -> None:
-        """Return once more has come, or the end of it."""
+    def listen(self) -> None:
+        """Let the client go on, now that what it has sent has been read."""
         if self._is_held_back and len(self._come) - self._at <= READ_AHEAD:
             self._is_held_back = False
             self._wire.resume_reading()
-        await more()
 
     def take(self, limit: int) -> bytes:
         """Return what has come, at most so many octets of it."""
@@ -87,14 +94,8 @@ class Wire(SMTP, ABC):
             self._come = octets + self._come[self._at :]
             self._at = 0
 
-    def interrupt(self, error: Exception) -> None:
-        """Hear nothing more: whoever listens, now or later, has this error raised instead."""
-        self._interruption = error
-        if self._conversation is not None:
-            self._conversation.interrupt(error)
-
     def withdraw(self) -> None:
-        """Cancel what the conversation awaits, if that is not the client."""
+        """Cancel what is awaited, if that is not the client."""
         if self._conversation is not None:
             self._conversation.cancel()
 
@@ -137,9 +138,7 @@ class Wire(SMTP, ABC):
         else:
             self._come = data
         self._at = 0
-        conversation = self._conversation
-        if conversation is not None and conversation.is_listening:
-            conversation.heard()
+        self._wake()
         if len(self._come) - self._at > 2 * READ_AHEAD and not self._is_held_back:
             self._is_held_back = True
             self._wire.pause_reading()
@@ -147,10 +146,17 @@ class Wire(SMTP, ABC):
     def eof_received(self) -> bool:
         """Go on writing: a client that has said all it has to say still wants its replies."""
         self._has_ended = True
-        if self._conversation is not None:
-            self._conversation.heard()
+        self._wake()
         # TLS has no half-closed connections; asyncio warns when asked for one.
         return self._wire.can_write_eof()
+
+    def _wake(self) -> None:
+        """Have what has come heard, by whoever listens; if something else is awaited, later."""
+        conversation = self._conversation
+        if conversation is not None:
+            conversation.heard()
+        elif self._is_idle:
+            self.go_on()
 
     def pause_writing(self) -> None:
         """Take note that the client does not read."""

@@ -22,6 +22,7 @@ from relay.smtp.connection import Connection
 from relay.smtp.dialogue import Dialogue
 from relay.smtp.introduction import Introduction
 from relay.smtp.offer import Offer
+from relay.smtp.parting import Parting
 from relay.smtp.places import Capacity, Places
 from relay.smtp.session import Session
 from relay.smtp.sessions import Sessions
@@ -29,15 +30,14 @@ from relay.smtp.transfer import Transfer
 from relay.smtp.wire import Wire
 from tests.dialogue.house import House, a_listener, a_place
 
-OURS = (Wire, Connection, Dialogue, Introduction, Addressing, Transfer, Session)
+OURS = (Wire, Parting, Connection, Dialogue, Introduction, Addressing, Transfer, Session)
 # What we override or call of SMTP, and why.
 OVERRIDDEN = {
     "__init__": "inspects every attribute of itself, 0.3 ms a connection, and may ask the DNS",
     "_create_session": "called for each connection; ours returns what we know of the client",
-    "_handle_client": "the command loop: accepts bare LF, echoes commands, leaks exceptions as 500",
     "connection_lost": "cancels the command loop, and with it a commit half-way",
-    "connection_made": "starts the command loop as a task, and a timer that closes without a word "
-    "and rings during a commit",
+    "connection_made": "starts the command loop, which accepts bare LF and leaks exceptions as 500, "
+    "and a timer that closes without a word and rings during a commit",
     "data_received": "of asyncio's protocol: fills a stream whose reader is woken a round later",
     "eof_received": "cancels the command loop although a half-closed client waits for replies",
     "pause_writing": "of asyncio's protocol: tells us that the client does not read",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -94,18 +96,18 @@ async def test_others_get_their_turn_while_one_floods(
             b"MAIL FROM:<billing@example.com>\r\nRCPT TO:<jane@example.net>\r\nDATA\r\nx\r\n.\r\n"
         )
         mail *= 40
-    obey, alone = Session._obey, 0.0
+    obey, alone = Session.obey, 0.0
 
-    async def slow(session: Session, line: bytes) -> None:
+    def slow(session: Session, line: bytes) -> Coroutine[Any, Any, None] | None:
         until = time.thread_time() + 0.001
         while time.thread_time() < until:
             pass
-        await obey(session, line)
+        return obey(session, line)
 
     async with a_house() as house, await Caller.at(house.port) as caller:
         await caller.greet()
         (session,) = house.door.listeners[0].sessions._open
-        monkeypatch.setattr(Session, "_obey", slow)
+        monkeypatch.setattr(Session, "obey", slow)
         turns: list[float] = []
 
         async def watch() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import pytest
@@ -66,15 +66,15 @@ def _lenient_end(patch: pytest.MonkeyPatch) -> None:
 
 
 def _echo(patch: pytest.MonkeyPatch) -> None:
-    obey = dialogue.Dialogue._obey
+    obey = dialogue.Dialogue.obey
 
-    async def echoing(self: Any, line: bytes) -> None:
-        if line.startswith(b"zq"):
-            self.say(b"500 5.5.2 " + line[:99] + b"\r\n")
-        else:
-            await obey(self, line)
+    def echoing(self: Any, line: bytes) -> Coroutine[Any, Any, None] | None:
+        if not line.startswith(b"zq"):
+            return obey(self, line)
+        self.say(b"500 5.5.2 " + line[:99] + b"\r\n")
+        return None
 
-    patch.setattr(dialogue.Dialogue, "_obey", echoing)
+    patch.setattr(dialogue.Dialogue, "obey", echoing)
 
 
 def _loss(patch: pytest.MonkeyPatch) -> None:

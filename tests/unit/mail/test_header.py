@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from email import message_from_string, policy
 from email.header import decode_header, make_header
 from email.utils import getaddresses
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from relay.mail import header
 from relay.mail.address import Address
-from relay.mail.header import HeaderBlock, HeaderError, mailboxes
+from relay.mail.header import FieldNames, HeaderBlock, HeaderError, mailboxes
 
 BLOCK = (
     b"From: Jane <jane@example.com>\r\n"
@@ -38,7 +40,7 @@ def test_fields_keep_their_order_names_and_unfolded_values() -> None:
 
 @pytest.mark.P2
 def test_removing_fields_takes_their_folded_lines_and_nothing_else() -> None:
-    trimmed = HeaderBlock.parse(BLOCK).without(lambda name: name == b"bcc")
+    trimmed = HeaderBlock.parse(BLOCK).without(FieldNames("bcc"))
     assert trimmed.octets == (
         b"From: Jane <jane@example.com>\r\n"
         b"Subject: =?utf-8?q?caf=C3=A9?=\r\n"
@@ -82,6 +84,51 @@ def test_every_octet_belongs_to_exactly_one_field(pairs: list[tuple[bytes, bytes
     block = HeaderBlock.parse(octets)
     assert b"".join(octets[f.start : f.end] for f in block.fields) == octets
     assert [f.name for f in block.fields] == [name.lower() for name, _ in pairs]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(
+                ["From", "froM", "X-SES-", "x-ses-Arn", "X-Sesame", "Xbcc", "BCC", "To"]
+            ),
+            st.sampled_from(["", " ", "\t "]),
+            st.sampled_from([b"", b" a", b"\r\n\tfrom: b", b" from: c", b"\r\n \r\n x"]),
+        ),
+        max_size=8,
+    )
+)
+def test_fields_are_found_by_name_as_if_all_were_looked_at(
+    parts: list[tuple[str, str, bytes]],
+) -> None:
+    octets = b"".join(f"{name}{space}:".encode() + body + b"\r\n" for name, space, body in parts)
+    block = HeaderBlock.parse(octets)
+    is_one = [f.name in (b"from", b"bcc") or f.name.startswith(b"x-ses-") for f in block.fields]
+    wanted = FieldNames("from", "bcc", "x-ses-*")
+    assert block.among(wanted) == [f for f, one in zip(block.fields, is_one, strict=True) if one]
+    left = [f for f, one in zip(block.fields, is_one, strict=True) if not one]
+    assert block.without(wanted).octets == b"".join(octets[f.start : f.end] for f in left)
+
+
+def mailboxes_or_not(value: bytes) -> tuple[Address, ...] | str:
+    try:
+        return mailboxes(value)
+    except HeaderError as error:
+        return str(error)
+
+
+@given(st.text(alphabet='ab <>@.,"\\=?:;()[]\t-\x00\x7f\xe4', max_size=24))
+@example("a b <a@b>")
+@example("<a@b>")
+@example("a@b")
+@example("=?a@b?=")
+@example("a@b a@b")
+def test_a_plain_author_is_read_as_any_other(text: str) -> None:
+    value = text.encode("latin-1").strip()
+    at_once = mailboxes_or_not(value)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(header, "_PLAIN", re.compile(b"(?!)()()"))
+        assert at_once == mailboxes_or_not(value)
 
 
 @pytest.mark.parametrize(

@@ -11,15 +11,23 @@ import pytest
 
 from relay.smtp.conversation import Conversation, more
 
+ENDS: list[Exception | None] = []
+
+
+@pytest.fixture(autouse=True, name="ends")
+def _ends() -> list[Exception | None]:
+    ENDS.clear()
+    return ENDS
+
 
 def begun(spoken: Coroutine[Any, None, None]) -> Conversation:
     """A conversation that has run to where it first waits."""
-    conversation = Conversation(asyncio.get_running_loop(), spoken)
-    conversation.begin()
+    conversation = Conversation(asyncio.get_running_loop(), spoken, ENDS.append)
+    assert not conversation.begin()
     return conversation
 
 
-async def test_who_listens_is_resumed_on_the_spot() -> None:
+async def test_who_listens_is_resumed_on_the_spot(ends: list[Exception | None]) -> None:
     done: list[str] = []
 
     async def listen() -> None:
@@ -36,6 +44,7 @@ async def test_who_listens_is_resumed_on_the_spot() -> None:
     assert done == ["begun", "heard"]
     conversation.heard()
     assert done == ["begun", "heard", "heard again"]
+    assert ends == [None]
     conversation.heard()  # it has ended
     assert not conversation.is_listening
 
@@ -113,15 +122,29 @@ async def test_who_sleeps_for_no_time_lets_others_go_first() -> None:
     assert order == ["others", "conversation"]
 
 
-async def test_a_fault_reaches_whoever_woke_it_and_ends_it() -> None:
+async def test_a_fault_ends_it_and_is_handed_on(ends: list[Exception | None]) -> None:
     async def fail() -> None:
         await more()
         raise ValueError("ours")
 
     conversation = begun(fail())
-    with pytest.raises(ValueError, match="ours"):
-        conversation.heard()
     conversation.heard()
+    assert [str(end) for end in ends] == ["ours"]
+    conversation.heard()
+
+
+async def test_what_ends_at_once_tells_whoever_began_it(ends: list[Exception | None]) -> None:
+    async def nothing() -> None:
+        pass
+
+    async def fail() -> None:
+        raise ValueError("ours")
+
+    loop = asyncio.get_running_loop()
+    assert Conversation(loop, nothing(), ends.append).begin()
+    with pytest.raises(ValueError, match="ours"):
+        Conversation(loop, fail(), ends.append).begin()
+    assert not ends
 
 
 async def test_one_that_is_forgotten_is_collected_in_silence() -> None:
