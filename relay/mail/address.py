@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 # RFC 5321 section 4.5.3.1: octets.
 LOCAL_PART_LIMIT: Final = 64
@@ -52,8 +51,7 @@ class AddressError(ValueError):
         self.fault = fault
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     r"""One mailbox, unquoted and with its domain in lower case.
 
     `"a b"@Example.COM` and `"a\ b"@example.com` are the same mailbox (RFC 5321 section 4.1.2), so
@@ -81,7 +79,7 @@ class Address:
         # decodes it would see another address.
         if match is None or ("=?" in text and "?=" in text):
             raise AddressError(AddressFault.SYNTAX)
-        local_part, domain = match.group("local", "domain")
+        local_part, domain = match.groups()
         if len(local_part) > LOCAL_PART_LIMIT or len(domain) > DOMAIN_LIMIT:
             raise AddressError(AddressFault.TOO_LONG)
         if local_part[0] == '"':
@@ -94,8 +92,10 @@ class Address:
 
     def __str__(self) -> str:
         """Return the mailbox as it goes on the wire, quoted only where it must be."""
-        if _DOT_STRING_ONLY.fullmatch(self.local_part):
-            return f"{self.local_part}@{self.domain}"
+        local_part = self.local_part
+        # Most are plain words, and that is found out faster.
+        if local_part.isalnum() or _DOT_STRING_ONLY.fullmatch(local_part):
+            return f"{local_part}@{self.domain}"
         quoted = _MUST_ESCAPE.sub(r"\\\1", self.local_part)
         return f'"{quoted}"@{self.domain}'
 

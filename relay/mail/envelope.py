@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from random import getrandbits
 from typing import Final, NewType
 
 from relay.mail.address import Address
@@ -35,8 +35,7 @@ def new_queue_id(now: datetime) -> QueueId:
     sorts them and keeps index pages warm.
     """
     moment = int(now.timestamp() * 1000)
-    # No secret: apart is all they have to be.
-    rest = (moment & 7) << 52 | getrandbits(52)
+    rest = (moment & 7) << 52 | (int.from_bytes(os.urandom(7), "big") >> 4)
     pairs = _PAIRS
     return QueueId(
         f"{_prefix(moment >> 3)}{_ALPHABET[rest >> 50]}{pairs[rest >> 40 & 1023]}"

@@ -103,20 +103,17 @@ class Limits:
     recipients: tuple[Rate, ...] = ()
     recipients_per_message: int = 1000
     queue: QueueShare = UNBOUNDED
+    is_paced: bool = field(init=False, repr=False, compare=False)
+    """Whether mail above a limit is sent later."""
+    is_refused: bool = field(init=False, repr=False, compare=False)
+    """Whether mail above a limit is refused."""
 
-    @property
-    def is_paced(self) -> bool:
-        """Whether mail above a limit is sent later."""
-        return self._is_limited and self.over_limit is OverLimit.PACE
-
-    @property
-    def is_refused(self) -> bool:
-        """Whether mail above a limit is refused."""
-        return self._is_limited and self.over_limit is OverLimit.REFUSE
-
-    @property
-    def _is_limited(self) -> bool:
-        return self.rate is not None or bool(self.recipients)
+    def __post_init__(self) -> None:
+        # Asked for every mail.
+        is_limited = self.rate is not None or bool(self.recipients)
+        paces = self.over_limit is OverLimit.PACE
+        object.__setattr__(self, "is_paced", is_limited and paces)
+        object.__setattr__(self, "is_refused", is_limited and not paces)
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,7 +133,7 @@ class Addressing(Introduction):
         transaction.was_tried = True
         if isinstance(recipient, Refusal):
             self._refuse_recipient(recipient, transaction)
-        elif transaction.holds(recipient):
+        elif recipient in transaction:
             self.count_waste()
             self.say(replies.RECIPIENT_OK.line)
         elif self.surroundings.suppressions.may_hold(recipient):
@@ -154,7 +154,9 @@ class Addressing(Introduction):
         self, recipient: Address, transaction: Transaction, suppression: Suppression | None
     ) -> None:
         """Add a recipient to the transaction, or refuse it. `suppression` is what the list says."""
-        refusal = self.lack_of_recipients(transaction, transaction.mailed_count + 1)
+        refusal = None
+        if transaction.sender.limits.is_refused:
+            refusal = self.lack_of_recipients(transaction, transaction.mailed_count + 1)
         if refusal is None:
             refusal = transaction.add(recipient, suppression)
         if refusal is None:

@@ -57,10 +57,12 @@ class Connection(Parting):
     def go_on(self) -> None:
         """Obey what has come, line by line, until there is no more or something must be awaited."""
         self._is_idle = False
-        self.timer.busy()
         self._turn_ends = monotonic() + _TURN
         try:
-            while (awaited := self._obey_lines()) is not None:
+            if not self._is_greeted and self._come:
+                self._is_greeted = True
+                self.spoken_to(self._come[:1])
+            while (awaited := self._obey_lines() or self._answer()) is not None:
                 if not self._start(awaited):
                     return
             self._expect_command()
@@ -69,27 +71,31 @@ class Connection(Parting):
 
     def _obey_lines(self) -> Coroutine[Any, Any, None] | None:
         """Obey lines up to one that is to be awaited, and return that; or None."""
-        if not self._is_greeted and self.has_more:
-            self._is_greeted = True
-            self.spoken_to(self._come[self._at : self._at + 1])
-        while (end := self._come.find(b"\n", self._at)) >= 0:
-            self._look_round()
+        while self._come:
+            end = self._come.find(b"\n", self._at)
+            if end < 0:
+                break
+            if self._is_ending:
+                self._look_round()
             awaited = self.obey(self._line_to(end))
             if awaited is not None:
                 return awaited
-            # A client that pipelines (RFC 2920) gets its replies in one piece, once we have
-            # answered all it has sent, or our turn is over.
-            if self._said_octets > _COALESCED:
-                self._write()
-            if self._is_stalled:
-                return self.flush()
-            if self._come and monotonic() > self._turn_ends:
-                return self._let_others()
+            if self._come:
+                # The client pipelines (RFC 2920). It gets its replies in one piece, once we have
+                # answered all it has sent, or our turn is over.
+                if len(self._said) > _COALESCED:
+                    return self.flush()
+                if monotonic() > self._turn_ends:
+                    return self._let_others()
+        return None
+
+    def _answer(self) -> Coroutine[Any, Any, None] | None:
+        """Write the replies to what has come; return what is to be awaited meanwhile, or None."""
         if self._said:
             self._write()
         if self._is_stalled:
             return self.flush()
-        if len(self._come) - self._at > READ_AHEAD:
+        if self._come and len(self._come) - self._at > READ_AHEAD:
             raise HangUpError(LINE_TOO_LONG, linger=True)
         if self._has_ended:
             raise EOFError
@@ -97,6 +103,7 @@ class Connection(Parting):
 
     def _start(self, awaited: Coroutine[Any, Any, None]) -> bool:
         """Begin what is to be awaited; True if it has ended already."""
+        self.timer.busy()
         self._conversation = conversation = Conversation(self.loop, awaited, self._awaited)
         has_ended = True
         try:
@@ -157,18 +164,19 @@ class Connection(Parting):
 
     async def next_chunk(self, pace: Pace, limit: int = CHUNK) -> bytes:
         """Return some of the content, at most `limit` octets; raise EOFError at its end."""
-        if not self.has_more:
+        if not self._come:
             if self._said:
                 await self.flush()
         elif monotonic() > self._turn_ends:
             await self._let_others()
-        self._look_up()
+        if self._is_ending:
+            self._look_up()
         began = self.loop.time()
         patience = pace.patience(began)
         if patience <= 0:
             raise HangUpError(TIMED_OUT)
         waited = 0.0
-        if not self.has_more:
+        if not self._come:
             self.timer.within(patience, self._give_up, pace.under_stress)
             await self._hear()
             self.timer.busy()
@@ -184,8 +192,10 @@ class Connection(Parting):
         self._turn_ends = monotonic() + _TURN
 
     def _expect_command(self) -> None:
-        self._look_round()
-        self.listen()
+        if self._is_ending:
+            self._look_round()
+        if self._is_held_back:
+            self.listen()
         deadlines = self.deadlines
         self.timer.within(deadlines.command, self._give_up, deadlines.command_under_stress)
         self._is_idle = True

@@ -65,7 +65,7 @@ class ContentIntake:
             return None
         if not self._head:
             # Most mail comes in one piece, header and all.
-            end = _end_of_header(octets, 0)
+            end = _end_of_header(octets)
             if end is not None:
                 return await self._begin(octets, end)
             if not self._hold(octets):
@@ -125,7 +125,8 @@ class ContentIntake:
         kept = admit_header(self._sender, header)
         if isinstance(kept, Refusal):
             return kept
-        self._let_go()
+        if self._head:
+            self._let_go()
         self.draft = draft = self._spool.draft()
         trace = self._trace(draft.queue_id)
         if kept is header:
@@ -135,13 +136,13 @@ class ContentIntake:
         return None
 
 
-def _end_of_header(octets: bytes | bytearray, begun: int) -> int | None:
+def _end_of_header(octets: bytes | bytearray, begun: int = 0) -> int | None:
     """Return the length of the header block, or None when the blank line has not come yet.
 
     The first `begun` octets were looked at before.
     """
-    if octets.startswith(b"\r\n"):
-        return 0
     # The blank line and the CRLF before it may have been cut anywhere.
-    at = octets.find(b"\r\n\r\n", max(0, begun - 3))
+    at = octets.find(b"\r\n\r\n", begun - 3 if begun > 3 else 0)  # noqa: PLR2004 - but one
+    if octets[:2] == b"\r\n":
+        return 0
     return None if at < 0 else at + 2

@@ -35,12 +35,12 @@ class Parting(Wire):
         """Called when the connection is lost: by then nobody is left to answer."""
         self.is_in_content = False
         """Whether content has come of which more is to come, command by command (BDAT)."""
-        self._said: list[bytes] = []
-        self._said_octets = 0
+        self._said = b""
         self._is_over = False  # nothing more is answered
         self._has_hung_up = False
         self._parting: Reply | None = None
         self._interruption: Exception | None = None
+        self._is_ending = False  # one of these, or the connection is lost
 
     # --- what a subclass is ---
 
@@ -64,14 +64,11 @@ class Parting(Wire):
 
     def say(self, line: bytes) -> None:
         """Say a reply, CRLF included; it goes out with others, before we next wait."""
-        self._said.append(line)
-        self._said_octets += len(line)
+        self._said += line
 
     def _write(self) -> None:
-        said = self._said
-        self._wire.write(said[0] if len(said) == 1 else b"".join(said))
-        said.clear()
-        self._said_octets = 0
+        self._wire.write(self._said)
+        self._said = b""
 
     # --- hearing ---
 
@@ -79,8 +76,10 @@ class Parting(Wire):
         """Return once there is more; raise EOFError when there will not be any."""
         if self._has_ended:
             raise EOFError
-        self._look_up()
-        self.listen()
+        if self._is_ending:
+            self._look_up()
+        if self._is_held_back:
+            self.listen()
         await more()
         if self._is_lost:
             raise ConnectionResetError
@@ -99,6 +98,7 @@ class Parting(Wire):
     def part(self, reply: Reply) -> None:
         """End the session: now, when it waits for a command, else after the reply it owes."""
         self._parting = reply
+        self._is_ending = True
         if self._is_idle and not self.is_in_content:
             self.interrupt(HangUpError(reply))
 
@@ -110,6 +110,7 @@ class Parting(Wire):
     def interrupt(self, error: Exception) -> None:
         """Hear nothing more: whoever listens, now or later, has this error raised instead."""
         self._interruption = error
+        self._is_ending = True
         if self._conversation is not None:
             self._conversation.interrupt(error)
         elif self._is_idle:
@@ -191,7 +192,7 @@ class Parting(Wire):
         """Wake whoever waits for the client; what no longer needs a client goes on."""
         if self._is_lost:
             return
-        self._is_lost = True
+        self._is_lost = self._is_ending = True
         self.timer.stop()
         self.resume_writing()
         if self.on_lost is not None:

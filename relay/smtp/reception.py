@@ -77,9 +77,7 @@ class Reception:
     async def take(self, octets: bytes) -> None:
         """Take the next octets."""
         self.octets += len(octets)
-        kept = self._lines.feed(octets)
-        if kept:
-            await self._pass_on(kept)
+        await self._pass_on(self._lines.feed(octets))
 
     async def conclude(self) -> bytes:
         """Keep or refuse the content, now that all of it has come, and return the reply."""
@@ -117,11 +115,11 @@ class Reception:
         self._kept += len(octets)
         if self._refusal is not None or self._lines.is_flawed:
             await self._intake.discard()
-            return
-        try:
-            self._refusal = await self._intake.take(octets)
-        except Exception as error:  # noqa: BLE001 - a boundary, like the one around a command
-            self._refusal = self._fault(error)
+        elif octets:
+            try:
+                self._refusal = await self._intake.take(octets)
+            except Exception as error:  # noqa: BLE001 - a boundary, like the one around a command
+                self._refusal = self._fault(error)
 
     def _verdict(self) -> Refusal | None:
         """Say what is wrong with the content; the same whatever the pieces it came in."""

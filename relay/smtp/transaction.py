@@ -39,7 +39,7 @@ class Transaction:
         self._recipients: dict[Address, None] = {}
         self._dropped: dict[Address, None] = {}
 
-    def holds(self, recipient: Address) -> bool:
+    def __contains__(self, recipient: Address) -> bool:
         """Whether the recipient was added before."""
         return recipient in self._recipients or recipient in self._dropped
 

@@ -69,7 +69,6 @@ class Transfer(Addressing):
                 return
             try:
                 self.say(replies.START_CONTENT.line)
-                await self.flush()
                 await self._to_its_end(self._read(reception, transaction), reception)
                 await self._conclude(reception)
             finally:
@@ -84,7 +83,8 @@ class Transfer(Addressing):
                 refusal = too_large(transaction.sender)
                 reception.refused(refusal)
                 raise HangUpError(refusal.reply, linger=True)
-        self.give_back(scanner.remainder)
+        if scanner.remainder:
+            self.give_back(scanner.remainder)
 
     # --- BDAT ---
 
@@ -207,17 +207,18 @@ class Transfer(Addressing):
 
     def _open(self, transaction: Transaction) -> Reception | Refusal:
         """Begin to receive, if the sender's quotas let it; what is not kept is not counted."""
-        count = len(transaction.mailed)
-        refusal = self.lack_of_recipients(transaction, count)
-        if refusal is not None:
-            return refusal
         given_up: Callable[[], object] = _nothing
-        allowance = self.allowance(transaction)
-        if allowance is not None:
-            # Counted now: of two transactions at once, the second must see the first.
-            taken = allowance.take_recipients(count, self.surroundings.clock.monotonic())
-            give_back = self.surroundings.allowances.give_back
-            given_up = partial(give_back, transaction.sender.name, taken)
+        if transaction.sender.limits.is_refused:
+            count = transaction.mailed_count
+            refusal = self.lack_of_recipients(transaction, count)
+            if refusal is not None:
+                return refusal
+            allowance = self.allowance(transaction)
+            if allowance is not None:
+                # Counted now: of two transactions at once, the second must see the first.
+                taken = allowance.take_recipients(count, self.surroundings.clock.monotonic())
+                give_back = self.surroundings.allowances.give_back
+                given_up = partial(give_back, transaction.sender.name, taken)
         endings = transaction.sender.line_endings or self.settings.line_endings
         lines = ContentLines(
             normalize=endings is LineEndings.NORMALIZE, limit=self.settings.refuses_long_lines

@@ -33,7 +33,7 @@ class Wire(SMTP, ABC):
         self.deadlines = deadlines
         self._wire = cast("asyncio.Transport", None)
         self._conversation: Conversation | None = None
-        # What has come, and up to where it has been read.
+        # What has come, and up to where it has been read: always less than all, or it is let go.
         self._come = b""
         self._at = 0
         self._has_ended = False  # the client has said all it will say
@@ -55,7 +55,7 @@ class Wire(SMTP, ABC):
     @property
     def has_more(self) -> bool:
         """Whether the client has sent something that has not been read."""
-        return len(self._come) > self._at
+        return bool(self._come)
 
     def abort(self) -> None:
         """Cut the connection. What a transport still brings, or has brought, is not heard."""
@@ -74,7 +74,7 @@ class Wire(SMTP, ABC):
 
     def listen(self) -> None:
         """Let the client go on, now that what it has sent has been read."""
-        if self._is_held_back and len(self._come) - self._at <= READ_AHEAD:
+        if len(self._come) - self._at <= READ_AHEAD:
             self._is_held_back = False
             self._wire.resume_reading()
 
@@ -90,9 +90,8 @@ class Wire(SMTP, ABC):
 
     def give_back(self, octets: bytes) -> None:
         """Put back what was read too much: it is the next to be heard."""
-        if octets:
-            self._come = octets + self._come[self._at :]
-            self._at = 0
+        self._come = octets + self._come[self._at :]
+        self._at = 0
 
     def withdraw(self) -> None:
         """Cancel what is awaited, if that is not the client."""
@@ -133,12 +132,13 @@ class Wire(SMTP, ABC):
 
     def data_received(self, data: bytes) -> None:
         """Keep what has come, and wake whoever listens."""
-        if self._at < len(self._come):
-            self._come = self._come[self._at :] + data
-        else:
-            self._come = data
+        self._come = self._come[self._at :] + data if self._come else data
         self._at = 0
-        self._wake()
+        conversation = self._conversation
+        if conversation is not None:
+            conversation.heard()
+        elif self._is_idle:
+            self.go_on()
         if len(self._come) - self._at > 2 * READ_AHEAD and not self._is_held_back:
             self._is_held_back = True
             self._wire.pause_reading()
@@ -146,17 +146,12 @@ class Wire(SMTP, ABC):
     def eof_received(self) -> bool:
         """Go on writing: a client that has said all it has to say still wants its replies."""
         self._has_ended = True
-        self._wake()
-        # TLS has no half-closed connections; asyncio warns when asked for one.
-        return self._wire.can_write_eof()
-
-    def _wake(self) -> None:
-        """Have what has come heard, by whoever listens; if something else is awaited, later."""
-        conversation = self._conversation
-        if conversation is not None:
-            conversation.heard()
+        if self._conversation is not None:
+            self._conversation.heard()
         elif self._is_idle:
             self.go_on()
+        # TLS has no half-closed connections; asyncio warns when asked for one.
+        return self._wire.can_write_eof()
 
     def pause_writing(self) -> None:
         """Take note that the client does not read."""

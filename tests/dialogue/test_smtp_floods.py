@@ -116,6 +116,7 @@ async def test_others_get_their_turn_while_one_floods(
                 await asyncio.sleep(0)
 
         watching = asyncio.create_task(watch())
+        await asyncio.sleep(0)
         # All of it lies in the buffer before the first line of it is looked at.
         session.data_received(mail)
         await until(lambda: not session.has_more)

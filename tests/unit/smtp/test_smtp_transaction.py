@@ -25,10 +25,10 @@ def test_recipients_are_kept_in_order() -> None:
     transaction = begun()
     one, two = addresses(2)
     for recipient in (two, one):
-        assert not transaction.holds(recipient)
+        assert recipient not in transaction
         assert transaction.add(recipient, None) is None
-        assert transaction.holds(recipient)
-    assert transaction.holds(an_address("user1@EXAMPLE.net"))
+        assert recipient in transaction
+    assert an_address("user1@EXAMPLE.net") in transaction
     assert transaction.envelope.recipients == (two, one)
     assert transaction.only_recipient is None
 
@@ -37,7 +37,7 @@ def test_only_the_domain_ignores_case() -> None:
     transaction = begun()
     transaction.add(an_address("Jane@example.net"), None)
     assert transaction.only_recipient == an_address("Jane@example.net")
-    assert not transaction.holds(JANE)
+    assert JANE not in transaction
 
 
 @pytest.mark.P6
