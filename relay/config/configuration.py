@@ -12,7 +12,7 @@ from typing import Any
 
 from relay.config.complaint import Complaint
 from relay.config.model import Settings
-from relay.config.sender import Destinations, Limits, Rewrite, Sender
+from relay.config.sender import Destinations, Limits, Queue, Rewrite, Sender
 from relay.config.verifiers import Secret
 from relay.config.words import TlsProfile
 from relay.mail.envelope import AccountName, SenderName
@@ -124,8 +124,15 @@ def _limits(limits: Limits) -> policy.Limits:
         over_limit=limits.over_limit,
         recipients=limits.recipients,
         recipients_per_message=_recipients_per_message(limits),
-        queue=policy.QueueShare(limits.queue.messages, limits.queue.size),
+        queue=_queue_share(limits.queue),
     )
+
+
+def _queue_share(queue: Queue) -> policy.QueueShare:
+    size = queue.size
+    if isinstance(size, float):
+        return policy.QueueShare(queue.messages, fraction=size)
+    return policy.QueueShare(queue.messages, octets=size)
 
 
 def _recipients_per_message(limits: Limits) -> int:

@@ -20,6 +20,7 @@ SIZE: Final = r"[0-9]{1,15}(KiB|MiB|GiB|TiB|KB|MB|GB|TB)?"
 RATE: Final = r"[0-9]{1,9}/(s|min|h|day)"
 LONG_RATE: Final = r"[0-9]{1,9}/(h|day)"
 PERCENTAGE: Final = r"[0-9]{1,3}(\.[0-9]{1,3})?%"
+SIZE_OR_SHARE: Final = f"{SIZE}|{PERCENTAGE}"
 COUNT: Final = r"[0-9]{1,9}"
 
 _MILLISECONDS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
@@ -98,12 +99,22 @@ def message_size(text: str) -> int:
     return octets
 
 
-def queue_size(text: str) -> int:
-    """Read how much may wait."""
+def queue_size(text: str) -> int | float:
+    """Read how much may wait: octets, or the fraction of what there is room for."""
+    if text.endswith("%"):
+        fraction = percentage(text)
+        if not 0 < fraction <= 1:
+            raise ValueError("is no share of the room there is: write more than 0% and up to 100%")
+        return fraction
     octets = size(text)
     if not octets:
         raise ValueError("is zero, so that nothing could wait: the least is 1")
     return octets
+
+
+def show_queue_size(value: float) -> str:
+    """Write how much may wait as it is read."""
+    return show_size(value) if isinstance(value, int) else show_percentage(value)
 
 
 def rate(text: str) -> Rate:

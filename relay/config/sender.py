@@ -29,7 +29,11 @@ class Queue(Part):
         default=None, description="How many messages. Without it: unbounded."
     )
     size: v.QueueSize | None = Field(
-        default=None, description="How large they may be together. Without it: unbounded."
+        default=None,
+        description=(
+            "How large they may be together: a size, or the share of what the spool has room for. "
+            "Without it: unbounded."
+        ),
     )
 
 

@@ -149,7 +149,7 @@ def _limits(at: KeyPath, limits: Limits) -> Iterator[Finding]:
 
 def _queue(at: KeyPath, limits: Limits) -> Iterator[Finding]:
     size, largest = (*at, "queue", "size"), (*at, "message_size")
-    if limits.queue.size is not None and limits.queue.size < limits.message_size:
+    if isinstance(limits.queue.size, int) and limits.queue.size < limits.message_size:
         yield Finding(
             size,
             "is less than message_size: its largest messages would never be accepted; lower "

@@ -49,13 +49,14 @@ MessageSize = Annotated[
     ),
 ]
 QueueSize = Annotated[
-    int,
+    int | float,
     Spelling(
         "a size of a queue",
         measures.queue_size,
-        {"type": ["string", "integer"], "pattern": measures.SIZE, "minimum": 1},
-        "A size: a whole number and KiB, MiB, GiB (1024), KB, MB or GB (1000), or plain octets.",
-        show=measures.show_size,
+        {"type": ["string", "integer"], "pattern": measures.SIZE_OR_SHARE, "minimum": 1},
+        "A size: a whole number and KiB, MiB, GiB (1024), KB, MB or GB (1000), or plain octets; or "
+        "a percentage, such as 25%.",
+        show=measures.show_queue_size,
         takes=(int, float),
     ),
 ]

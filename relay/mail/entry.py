@@ -60,6 +60,10 @@ class Backlog(NamedTuple):
 
     messages: int
     octets: int
+    room: int = 0
+    """Octets of mail that the spool could keep in all, whoever's: what is kept, and what is free
+    above the floor.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -228,10 +228,11 @@ def admit_to_queue(sender: Sender, backlog: Backlog, size: int) -> Refusal | Non
     `size` is what would be added, in octets: announced with MAIL (0 when it was not), or come.
     """
     share = sender.limits.queue
+    most = share.octets if share.fraction is None else int(share.fraction * backlog.room)
     if share.messages is not None and backlog.messages >= share.messages:
         text = f"Your limit of {share.messages} waiting messages is reached; try again later"
-    elif share.octets is not None and backlog.octets + max(1, size) > share.octets:
-        text = f"Your limit of {share.octets} waiting octets is reached; try again later"
+    elif most is not None and backlog.octets + max(1, size) > most:
+        text = f"Your limit of {most} waiting octets is reached; try again later"
     else:
         return None
     return Refusal(Reply(452, "4.3.1", text), "queue_full")

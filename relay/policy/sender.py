@@ -79,10 +79,14 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class QueueShare:
-    """How much of one sender's mail the spool keeps at a time; None is unbounded."""
+    """How much of one sender's mail the spool keeps at a time; None is unbounded.
+
+    `fraction` is of all that the spool has room for, whoever's mail it is.
+    """
 
     messages: int | None = None
     octets: int | None = None
+    fraction: float | None = None
 
 
 UNBOUNDED: Final = QueueShare()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from relay.mail.entry import Backlog, State
+from relay.mail.entry import State
 from relay.mail.envelope import Envelope, SenderName
 from relay.ports import Spool, SpoolError
 from tests.fakes import FakeSpool
@@ -28,7 +29,7 @@ from tests.unit.store.stores import (
 
 ENVELOPE = Envelope(JOE, (JANE,))
 PRINTERS = SenderName("printers")
-NOTHING = Backlog(0, 0)
+NOTHING = (0, 0)
 
 pytestmark = pytest.mark.P6
 
@@ -48,14 +49,19 @@ async def _front(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         yield spool.store.spool
 
 
-async def of_rows(spool: Opened, sender: SenderName = BILLING) -> Backlog:
+def kept(front: Spool, sender: SenderName = BILLING) -> tuple[int, int]:
+    """Messages and octets."""
+    return front.backlog(sender)[:2]
+
+
+async def of_rows(spool: Opened, sender: SenderName = BILLING) -> tuple[int, int]:
     """Return the backlog, which must be what the rows add up to."""
     row = await spool.writer.run(
         lambda connection: connection.execute(
             "SELECT count(*), coalesce(sum(size), 0) FROM entry WHERE sender = ?", (sender,)
         ).fetchone()
     )
-    found = spool.store.spool.backlog(sender)
+    found = kept(spool.store.spool, sender)
     assert found == row
     return found
 
@@ -64,7 +70,7 @@ async def of_rows(spool: Opened, sender: SenderName = BILLING) -> Backlog:
 
 
 async def test_at_first_there_is_none(front: Spool) -> None:
-    assert front.backlog(BILLING) == NOTHING
+    assert kept(front, BILLING) == NOTHING
 
 
 @pytest.mark.parametrize("content", [b"", SMALL, LARGE])
@@ -76,16 +82,16 @@ async def test_what_is_committed_is_counted_for_its_sender_alone(
         await draft.append(content)
         assert front.backlog(BILLING).messages in {0, 1}
         await front.commit(draft, BILLING, ENVELOPE)
-    assert front.backlog(BILLING) == Backlog(2, 2 * len(content))
-    assert front.backlog(PRINTERS) == NOTHING
+    assert kept(front, BILLING) == (2, 2 * len(content))
+    assert kept(front, PRINTERS) == NOTHING
 
 
 async def test_what_is_not_committed_is_not_counted(front: Spool) -> None:
     draft = front.draft()
     await draft.append(SMALL)
-    assert front.backlog(BILLING) == NOTHING
+    assert kept(front, BILLING) == NOTHING
     await draft.discard()
-    assert front.backlog(BILLING) == NOTHING
+    assert kept(front, BILLING) == NOTHING
 
 
 async def test_a_commit_that_fails_is_not_counted(front: Spool) -> None:
@@ -98,7 +104,7 @@ async def test_a_commit_that_fails_is_not_counted(front: Spool) -> None:
     await draft.append(SMALL)
     with pytest.raises(SpoolError):
         await front.commit(draft, BILLING, envelope)
-    assert front.backlog(BILLING) == NOTHING
+    assert kept(front, BILLING) == NOTHING
 
 
 # --- the store ------------------------------------------------------------------------------------
@@ -155,3 +161,34 @@ async def test_failed_and_corrupt_mail_fills_the_disk_too_also_after_a_restart(
         assert await of_rows(spool) == (3, 2 * len(SMALL) + len(LARGE))
     async with opened(tmp_path) as spool:
         assert await of_rows(spool) == (3, 2 * len(SMALL) + len(LARGE))
+
+
+async def test_those_who_commit_at_once_do_not_all_take_the_last_of_a_share(spool: Opened) -> None:
+    front = spool.store.spool
+    drafts = [front.draft() for _ in range(5)]
+    for draft in drafts:
+        await draft.append(SMALL)
+    commits = [asyncio.create_task(front.commit(draft, BILLING, ENVELOPE)) for draft in drafts]
+    await asyncio.sleep(0)
+    assert kept(front) == (5, 5 * len(SMALL)), "what is being committed does not count"
+    await asyncio.gather(*commits)
+    assert await of_rows(spool) == (5, 5 * len(SMALL))
+
+
+async def test_the_room_is_what_is_kept_and_what_is_free_above_the_floor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A disk of 1,000 blocks of 1 KiB, 300 of them free, of which 100 must stay free.
+    table = os.statvfs_result((1024, 1024, 1000, 310, 300, 0, 0, 0, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda _: table)
+    async with opened(tmp_path, min_free=0.1) as spool:
+        front = spool.store.spool
+        assert front.backlog(BILLING).room == 200 * 1024
+        await spool.accept(content=b"x" * 4096)
+        await spool.accept(content=b"x" * 4096, sender=PRINTERS)
+        # What the disk shows of it, the table does not follow.
+        assert front.backlog(BILLING).room == 200 * 1024 + 2 * 4096
+        fuller = os.statvfs_result((1024, 1024, 1000, 100, 90, 0, 0, 0, 0, 255))
+        monkeypatch.setattr(os, "statvfs", lambda _: fuller)
+        spool.clock.advance(timedelta(seconds=1))
+        assert front.backlog(BILLING).room == 2 * 4096, "less than nothing is free"

@@ -11,7 +11,8 @@ from pathlib import Path
 import pydantic
 import pytest
 
-from relay.config import Configuration, ListenerTlsFiles, ResolvedAccount, load
+from relay.config import Configuration, ListenerTlsFiles, ResolvedAccount, configuration, load
+from relay.config.sender import Queue
 from relay.config.words import TlsProfile
 from relay.mail.address import Address
 from relay.mail.envelope import AccountName, SenderName
@@ -344,3 +345,8 @@ def test_the_environment_is_the_process_s_unless_given(
     path.write_text(with_network_sender("priority: ${PRIORITY_OF_PRINTERS}"))
     monkeypatch.setenv("PRIORITY_OF_PRINTERS", "bulk")
     assert load(path).settings.senders[0].priority is Priority.BULK
+
+
+def test_a_share_of_the_queue_may_be_a_percentage() -> None:
+    settings = Queue.model_validate({"messages": 500, "size": "25%"})
+    assert configuration._queue_share(settings) == QueueShare(500, None, 0.25)

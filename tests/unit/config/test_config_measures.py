@@ -141,7 +141,16 @@ def test_a_message_has_a_thousand_recipients_at_most() -> None:
 
 def test_a_queue_has_room_for_something() -> None:
     assert measures.queue_size("5GiB") == 5 * 1024**3
-    for text, words in {"0": "nothing could wait", "0KiB": "is zero", "25%": "not a size"}.items():
+    assert measures.queue_size("25%") == 0.25
+    assert measures.queue_size("100%") == 1.0
+    assert [measures.show_queue_size(measures.queue_size(t)) for t in ("25%", "5GiB")] == [
+        "25%",
+        "5GiB",
+    ]
+    for text in ("0%", "100.1%", "%", "-5%"):
+        with pytest.raises(ValueError, match=r"share of the room|not a"):
+            measures.queue_size(text)
+    for text, words in {"0": "nothing could wait", "0KiB": "is zero"}.items():
         with pytest.raises(ValueError, match=words):
             measures.queue_size(text)
 

@@ -10,6 +10,7 @@ from math import inf
 import pytest
 
 from relay.mail.address import Address, AddressFault
+from relay.mail.entry import Backlog
 from relay.mail.envelope import AccountName, SenderName
 from relay.mail.feedback import Suppression, SuppressionReason
 from relay.mail.header import HeaderBlock
@@ -23,6 +24,7 @@ from relay.policy.sender import (
     Destinations,
     Limits,
     OnSuppressed,
+    QueueShare,
     Rate,
     Route,
     Sender,
@@ -400,3 +402,23 @@ def test_every_refusal_has_a_reason_that_metrics_know() -> None:
     constants = [value for value in vars(admission).values() if isinstance(value, Refusal)]
     assert constants
     assert {refusal.reason for refusal in constants} <= known
+
+
+@pytest.mark.P6
+@pytest.mark.parametrize(
+    ("kept", "room", "size", "is_full"),
+    [
+        (0, 1000, 250, False),
+        (0, 1000, 251, True),
+        (200, 1000, 50, False),
+        (250, 1000, 0, True),
+        (0, 0, 0, True),
+    ],
+)
+def test_a_share_of_the_queue_follows_what_there_is_room_for(
+    kept: int, room: int, size: int, *, is_full: bool
+) -> None:
+    sender = replace(a_sender(), limits=Limits(1000, queue=QueueShare(fraction=0.25)))
+    refusal = admission.admit_to_queue(sender, Backlog(1, kept, room), size)
+    assert (refusal is not None) is is_full
+    assert refusal is None or str(refusal.reply).startswith("452 4.3.1")
