@@ -55,6 +55,8 @@ class _Draft:
 class _Spool:
     """Commits to nowhere."""
 
+    is_well = True
+
     def draft(self) -> _Draft:
         return _Draft(new_queue_id(datetime.now(UTC)))
 

@@ -132,7 +132,22 @@ class Facts(Protocol):
         ...
 
     def spool_failed(self, error: BaseException) -> None:
-        """A commit failed: mail is being refused or sending has stopped."""
+        """A commit failed, or a content file could not be written: that mail was refused."""
+        ...
+
+    def database_turned(self, database: str, *, is_well: bool, complaint: str) -> None:
+        """A database cannot be written any more, or can again; it is spool.db or record.db.
+
+        Without the spool mail is refused and nothing is sent; without the record mail flows, and
+        the ledger waits.
+        """
+        ...
+
+    def suppressions_recalled(self, *, is_whole: bool) -> None:
+        """The suppression list cannot be read at start: a copy tells who is on it, or nothing does.
+
+        Then whoever is on it is mailed, unless SES's own list keeps them from it.
+        """
         ...
 
     def feedback(self, event: FeedbackEvent, *, duplicate: bool) -> None:

@@ -100,11 +100,9 @@ class Draft(Protocol):
 
         After an error, or when it was cancelled, the draft can only be discarded.
         """
-        ...
 
     async def discard(self) -> None:
         """Forget the draft and its file. Never raises."""
-        ...
 
 
 class Spool(Protocol):
@@ -112,15 +110,16 @@ class Spool(Protocol):
 
     def draft(self) -> Draft:
         """Open a draft under a new queue id."""
-        ...
+
+    @property
+    def is_well(self) -> bool:
+        """Whether mail can be committed at all; while it cannot, a client is best told at once."""
 
     def has_room_for(self, octets: int) -> bool:
         """Whether mail of that size may be begun: the floor of free space holds, commits work."""
-        ...
 
     def backlog(self, sender: SenderName) -> Backlog:
         """Return what is kept of a sender's mail, whatever its state; from memory."""
-        ...
 
     async def commit(self, draft: Draft, sender: SenderName, envelope: Envelope) -> Mail:
         """Return once the mail survives power loss; else raise SpoolError, leaving nothing.
@@ -129,7 +128,6 @@ class Spool(Protocol):
         kept, and the mail returned although the caller was cancelled. So row and reply never
         disagree. Discarding the draft meanwhile does the same, and raises WithdrawnError here.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,9 +86,23 @@ class Vitals:
         try:
             for state, count in (await self._store.queue.counts()).items():
                 metrics.queue[state.value].set(count)
-        except SpoolError:
+            await self._measure_store()
+        except (SpoolError, OSError):
             # A spool that cannot be read must not take all other numbers with it.
             metrics.readiness["spool"].set(False)
         for reason, count in self._store.suppressions.counts().items():
             metrics.suppressed[reason.value].set(count)
         return await asyncio.to_thread(metrics.exposition)
+
+    async def _measure_store(self) -> None:
+        metrics, found = self._metrics.store, await self._store.measure()
+        metrics.free.set(found.free)
+        metrics.floor.set(found.floor)
+        metrics.put_by.set(found.reserve)
+        metrics.outbox.set(found.outbox)
+        for database, octets, is_well in (
+            ("spool", found.spool_log, found.spool_is_well),
+            ("record", found.record_log, found.record_is_well),
+        ):
+            metrics.log_size[database].set(octets)
+            metrics.available[database].set(is_well)

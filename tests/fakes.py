@@ -102,6 +102,7 @@ class FakeSpool:
 
     def __init__(self) -> None:
         self.room = True
+        self.is_well = True
         self.backlogs: dict[SenderName, Backlog] = {}
         """What is kept of each sender; commits add to it."""
         self.keeps = True
@@ -156,6 +157,6 @@ class FakeSpool:
             draft.queue_id, sender, envelope, datetime(2026, 3, 1, 12, tzinfo=UTC), draft.size
         )
         self.committed.append((mail, draft.content))
-        messages, octets = self.backlog(sender)
+        messages, octets, _ = self.backlog(sender)
         self.backlogs[sender] = Backlog(messages + 1, octets + draft.size)
         return mail

@@ -6,6 +6,7 @@ addresses never get here.
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -34,6 +35,14 @@ _ALARMING: Final = frozenset(
         "unsubscribed",
     }
 )
+
+
+# What an operator wants to know first.
+_FOLLOWS: Final = {
+    "spool.db": "mail is refused and nothing is sent until it can be written",
+    "record.db": "mail flows; ledger, feedback and mail to suppressed addresses wait",
+}
+_NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class MailLog(DoorLog):
@@ -170,6 +179,7 @@ class MailLog(DoorLog):
 
     def damaged(self, mail: Mail, complaint: str) -> None:
         """An entry was set aside as corrupt."""
+        self._metrics.store.corrupt.inc()
         self.logger.error(
             "spool.corrupt", queue_id=mail.queue_id, sender=mail.sender, complaint=complaint
         )
@@ -199,18 +209,38 @@ class MailLog(DoorLog):
 
     def spool_recovered(self, entries: int, ambiguous: int, strays: int, corrupt: int) -> None:
         """The spool was opened and what a crash left behind was put in order."""
+        self._metrics.store.strays.inc(strays)
+        self._metrics.store.corrupt.inc(corrupt)
         tell = self.logger.warning if ambiguous or corrupt else self.logger.info
         tell("spool.opened", entries=entries, ambiguous=ambiguous, strays=strays, corrupt=corrupt)
 
     def spool_committed(self, batch: int, seconds: float) -> None:
         """A group of operations was made durable together."""
-        self._metrics.commit_operations.inc(batch)
-        self._metrics.commit_seconds.observe(seconds)
+        self._metrics.store.commit_operations.observe(batch)
+        self._metrics.store.commit_seconds.observe(seconds)
 
     def spool_failed(self, error: BaseException) -> None:
-        """A commit failed."""
-        self._metrics.commit_failures.inc()
+        """A commit failed, or a content file could not be written."""
+        self._metrics.store.commit_failures[_kind(error)].inc()
         self.logger.error("spool.failed", complaint=f"{type(error).__name__}: {error}")
+
+    def database_turned(self, database: str, *, is_well: bool, complaint: str) -> None:
+        """A database cannot be written any more, or can again."""
+        if is_well:
+            self.logger.info("database.available", database=database)
+        else:
+            follows = _FOLLOWS[database]
+            self.logger.error(
+                "database.unavailable", database=database, complaint=complaint, follows=follows
+            )
+
+    def suppressions_recalled(self, *, is_whole: bool) -> None:
+        """The suppression list cannot be read at start: a copy tells who is on it, or nothing."""
+        if is_whole:
+            self.logger.warning("suppression.recalled", follows="mail to those on it waits")
+        else:
+            follows = "those on it are mailed, unless SES's own list keeps them from it"
+            self.logger.error("suppression.unknown", follows=follows)
 
     def feedback(self, event: FeedbackEvent, *, duplicate: bool) -> None:
         """A verified event was taken in, or was known already."""
@@ -264,3 +294,14 @@ class MailLog(DoorLog):
         """Something about the daemon itself."""
         tell = self.logger.warning if event in _ALARMING else self.logger.info
         tell(f"relay.{event}", **words)
+
+
+def _kind(error: BaseException) -> str:
+    """Return the reason of a failure as the metric has it.
+
+    SQLite's own names are looked at, not its library: relay.store alone knows that.
+    """
+    name = str(getattr(error, "sqlite_errorname", ""))
+    if name == "SQLITE_FULL" or getattr(error, "errno", None) in _NO_SPACE:
+        return "no_space"
+    return "io" if name.startswith("SQLITE_IOERR") or isinstance(error, OSError) else "other"

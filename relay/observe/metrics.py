@@ -23,6 +23,7 @@ from prometheus_client.process_collector import ProcessCollector
 from relay import __version__
 from relay.mail.entry import State
 from relay.mail.feedback import FeedbackKind, SuppressionReason
+from relay.observe.storemetrics import StoreMetrics
 from relay.policy.admission import DATA_REASONS, MAIL_REASONS, RCPT_REASONS
 from relay.policy.verdict import REASONS_DEFERRED, REASONS_FAILED
 
@@ -46,7 +47,6 @@ BOUNCE_CLASSES: Final = ("permanent", "transient", "undetermined")
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
-_COMMIT_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 _REQUEST_SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0)
 _SIZES: Final = (1e3, 1e4, 1e5, 1e6, 5e6, 1e7, 2.5e7, 4e7)
 
@@ -213,18 +213,7 @@ class Metrics:
         )
 
     def _spool(self) -> None:
-        self.commit_seconds = Histogram(
-            "relay_spool_commit_duration_seconds",
-            "Time to make a group of operations durable.",
-            buckets=_COMMIT_SECONDS,
-            registry=self.registry,
-        )
-        self.commit_operations = self._counter(
-            "relay_spool_operations_total", "Operations made durable; many share one commit."
-        )
-        self.commit_failures = self._counter(
-            "relay_spool_commit_failures_total", "Commits the spool could not make durable."
-        )
+        self.store = StoreMetrics(self.registry)
         self.queue = self._gauges("relay_queue_messages", "Messages in the spool.", "state")
         self.queue.born(state.value for state in State)
 

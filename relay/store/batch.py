@@ -36,7 +36,17 @@ class Operation(Generic[T]):
     operation has ended, whether or not anyone still waits: what must follow a commit hangs there.
     """
 
-    __slots__ = ("error", "future", "has_ended", "item", "result", "stage", "then", "work")
+    __slots__ = (
+        "error",
+        "future",
+        "has_ended",
+        "is_outcome",
+        "item",
+        "result",
+        "stage",
+        "then",
+        "work",
+    )
 
     def __init__(
         self,
@@ -44,11 +54,15 @@ class Operation(Generic[T]):
         item: Any,
         future: asyncio.Future[T],
         then: Callable[[Operation[T]], None] | None,
+        *,
+        is_outcome: bool,
     ) -> None:
+        """`is_outcome`: it records what happened outside and cannot be asked again."""
         self.work = work
         self.item = item
         self.future = future
         self.then = then
+        self.is_outcome = is_outcome
         self.stage = Stage.WAITING
         self.has_ended = False
         self.result: T
@@ -89,7 +103,32 @@ class Batch:
 
     def run(self, connection: sqlite3.Connection, monotonic: Callable[[], float]) -> None:
         """Make the operations durable; each ends with a result or an error."""
-        operations = self.operations
+        operations = [one for one in self.operations if one.error is None]
+        if operations:
+            self._run(connection, operations, monotonic)
+
+    def refuse_all_but_outcomes(self, error: Exception) -> None:
+        """End with this error all that begins something new."""
+        for operation in self.operations:
+            if not operation.is_outcome:
+                operation.error = error
+
+    def record_outcomes(
+        self, connection: sqlite3.Connection, monotonic: Callable[[], float]
+    ) -> None:
+        """Try again what records an outcome and failed: there is more room now."""
+        again = [one for one in self.operations if one.is_outcome and one.error is not None]
+        for operation in again:
+            operation.error = None
+        if again:
+            self._run(connection, again, monotonic)
+
+    def _run(
+        self,
+        connection: sqlite3.Connection,
+        operations: list[Operation[Any]],
+        monotonic: Callable[[], float],
+    ) -> None:
         error = self._transact(connection, operations, monotonic)
         if error is None:
             return

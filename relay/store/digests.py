@@ -6,6 +6,7 @@ Knows digests. Does not know what the texts are, and cannot tell them.
 from __future__ import annotations
 
 import os
+import zlib
 from array import array
 from bisect import bisect_left, insort
 from collections.abc import Iterable
@@ -13,6 +14,8 @@ from hashlib import blake2b
 from typing import Final
 
 _DIGEST: Final = 8  # octets
+_KEY: Final = 16
+_CHECKSUM: Final = 4
 # Sorted arrays of some hundred digests: adding one moves a few kilobytes.
 _BUCKET_BITS: Final = 12
 _SHIFT: Final = 8 * _DIGEST - _BUCKET_BITS
@@ -27,7 +30,7 @@ class Digests:
 
     def __init__(self) -> None:
         # Of our own making, so that nobody can find texts that are taken for others.
-        self._key = os.urandom(16)
+        self._key = os.urandom(_KEY)
         self._buckets = [array("Q") for _ in range(1 << _BUCKET_BITS)]
         self._count = 0
 
@@ -67,6 +70,24 @@ class Digests:
         if bucket[at : at + 1] == array("Q", (digest,)):
             del bucket[at]
             self._count -= 1
+
+    def dump(self) -> bytes:
+        """Return the set as octets that say themselves whether they are whole."""
+        octets = self._key + b"".join([bucket.tobytes() for bucket in self._buckets])
+        return zlib.crc32(octets).to_bytes(_CHECKSUM, "big") + octets
+
+    @classmethod
+    def loaded(cls, octets: bytes) -> Digests:
+        """Return the set that was dumped on this machine; raise ValueError if it is not whole."""
+        checksum, rest = octets[:_CHECKSUM], octets[_CHECKSUM:]
+        if len(rest) % _DIGEST or checksum != zlib.crc32(rest).to_bytes(_CHECKSUM, "big"):
+            raise ValueError("it is not whole")
+        digests = cls()
+        digests._key = rest[:_KEY]
+        for digest in array("Q", rest[_KEY:]):
+            digests._buckets[digest >> _SHIFT].append(digest)
+        digests._count = sum(map(len, digests._buckets))
+        return digests
 
     def _digest(self, text: bytes) -> int:
         return int.from_bytes(blake2b(text, digest_size=_DIGEST, key=self._key).digest(), "big")

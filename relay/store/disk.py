@@ -31,6 +31,21 @@ def sync_directory(directory: Path) -> None:
         os.close(fd)
 
 
+def replace_file(path: Path, octets: bytes) -> None:
+    """Make the file hold these octets, whole or not at all, and keep them after power loss."""
+    draft = path.with_name(f".{path.name}")
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        rest = memoryview(octets)
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    draft.replace(path)
+    sync_directory(path.parent)
+
+
 def file_system_of(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str:
     """Return the type of the file system that holds the path, as mount(8) calls it; "" if unknown.
 
@@ -76,6 +91,8 @@ class Room:
         self._clock = clock
         self._looked_at = float("-inf")
         self._spare = 0
+        self.floor = 0
+        """Octets that stay free, as of the last look."""
         self._taken = 0  # by files, since that look
 
     def admits(self, octets: int, *, reusable: int, buffered: int) -> bool:
@@ -89,6 +106,11 @@ class Room:
         self._look()
         return octets <= self._spare + reusable - buffered - self._taken
 
+    def spare(self, *, reusable: int, buffered: int) -> int:
+        """Return the octets that mail can still take without touching the floor; at least 0."""
+        self._look()
+        return max(0, self._spare + reusable - buffered - self._taken)
+
     def takes(self, octets: int, *, reusable: int, buffered: int) -> bool:
         """Whether a file may grow by so many octets; if so they count as written.
 
@@ -101,11 +123,17 @@ class Room:
         self._taken += octets
         return True
 
+    def free(self, *, reusable: int) -> int:
+        """Return the octets that mail could take if there were no floor; at least 0."""
+        self._look()
+        return max(0, self._spare + self.floor + reusable - self._taken)
+
     def _look(self) -> None:
         now = self._clock.monotonic()
         if now - self._looked_at >= _ROOM_AGE:
             disk = os.statvfs(self._path)
             floor = int(disk.f_blocks * self._min_free)
+            self.floor = floor * disk.f_frsize
             self._spare = (disk.f_bavail - floor) * disk.f_frsize
             self._looked_at = now
             self._taken = 0

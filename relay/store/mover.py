@@ -41,7 +41,8 @@ class Mover:
         self._woken = asyncio.Event()
         self._moving = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
-        self._sick = False
+        self.is_stuck = False
+        """Whether the last try to move failed: the outbox grows."""
 
     def start(self) -> None:
         """Begin to move, with what an earlier run left."""
@@ -87,11 +88,11 @@ class Mover:
                     pass
         except Exception as error:
             # Once for each time it falls sick, not for each try.
-            if not self._sick:
-                self._sick = True
+            if not self.is_stuck:
+                self.is_stuck = True
                 self._facts.fault("ledger", error)
             raise
-        self._sick = False
+        self.is_stuck = False
 
     async def _move(self) -> int:
         """Move one page; return how many lines that were."""

@@ -171,18 +171,22 @@ class EntryQueue(View):
     ) -> State | None:
         """Record outcomes, for the ledger too, and mark the recipients attempted next."""
         settlement = Settlement(_lease(claim), settled, now, mark)
-        operation = self._writer.submit(settling.settle, settlement, self._settled)
+        operation = self._writer.submit(settling.settle, settlement, self._settled, is_outcome=True)
         return await self._writer.wait(operation)
 
     async def release(self, claim: Claim, *, now: datetime, due_at: datetime) -> None:
         """Give the entry back: recipients of the claim without an outcome were not attempted."""
         lease = _lease(claim)
-        await self._writer.run(lambda connection: settling.release(connection, lease, due_at, now))
+        await self._writer.run(
+            lambda connection: settling.release(connection, lease, due_at, now), is_outcome=True
+        )
 
     async def hold(self, claim: Claim, reason: str, *, now: datetime) -> None:
         """Give the entry back held, for all of its recipients and without a time."""
         lease = _lease(claim)
-        await self._writer.run(lambda connection: settling.hold(connection, lease, reason, now))
+        await self._writer.run(
+            lambda connection: settling.hold(connection, lease, reason, now), is_outcome=True
+        )
 
     async def damaged(self, claim: Claim, complaint: str, *, now: datetime) -> None:
         """Set the entry aside, and its content file with it."""
@@ -193,7 +197,9 @@ class EntryQueue(View):
                 self._contents.set_aside(claim.mail.queue_id)
 
         await self._writer.run(
-            lambda connection: settling.damage(connection, lease, complaint, now), ended
+            lambda connection: settling.damage(connection, lease, complaint, now),
+            ended,
+            is_outcome=True,
         )
 
     async def readmit(self, senders: Collection[SenderName], *, now: datetime) -> int:

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from relay.ports import SpoolError
 from relay.store.schema import connect_to_read
 
 T = TypeVar("T")
+
+_INTERRUPT: Final = 0.05  # seconds between two tries to have a question broken off
 
 
 class Reader:
@@ -29,6 +33,8 @@ class Reader:
         self._path = path
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"reader-{path.stem}")
         self._connection: sqlite3.Connection | None = None
+        # Held while a question is answered.
+        self._turn = threading.Lock()
         self._closed = False
 
     async def ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
@@ -37,6 +43,22 @@ class Reader:
             raise SpoolError(f"{self._path.name} is closed")
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._answer, question)
+
+    @contextmanager
+    def stand_aside(self) -> Iterator[None]:
+        """Break off the question being answered, and answer none meanwhile; for another thread.
+
+        Whoever asked is told that it was interrupted, and may ask again.
+        """
+        while not self._turn.acquire(timeout=_INTERRUPT):
+            connection = self._connection
+            if connection is not None:
+                with suppress(sqlite3.ProgrammingError):  # it was closed this moment
+                    connection.interrupt()
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     async def close(self) -> None:
         """Finish the question being answered and end the thread."""
@@ -48,6 +70,10 @@ class Reader:
         self._thread.shutdown()
 
     def _answer(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        with self._turn:
+            return self._answered(question)
+
+    def _answered(self, question: Callable[[sqlite3.Connection], T]) -> T:
         try:
             if self._connection is None:
                 self._connection = connect_to_read(self._path)

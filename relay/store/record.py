@@ -7,6 +7,7 @@ is sick, mail flows all the same.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future
 from datetime import datetime
 from sqlite3 import Connection
 from typing import Final, TypeAlias
@@ -23,6 +24,7 @@ from relay.store.writer import Writer
 
 _Effects: TypeAlias = list[tuple[Change, Suppression]]
 
+_COPY_EVERY: Final = 60.0  # seconds
 _KNOWN: Final = "INSERT OR IGNORE INTO feedback VALUES (?, ?, ?, ?)"
 _AUDIT: Final = "INSERT INTO audit (at, actor, action, subject, detail) VALUES (?, ?, ?, ?, ?)"
 
@@ -39,14 +41,20 @@ class StoredRecord:
         clock: Clock,
         node: str,
         catch_up: Callable[[], Awaitable[None]],
+        aside: Callable[[Callable[[], None]], Future[None] | None],
     ) -> None:
-        """`catch_up` brings the ledger up to what the spool has recorded."""
+        """`catch_up` brings the ledger up to what the spool has recorded.
+
+        `aside` runs in a thread what nobody waits for.
+        """
         self._writer = writer
         self._reader = reader
         self._suppressions = suppressions
         self._clock = clock
         self._node = node
         self._catch_up = catch_up
+        self._aside = aside
+        self._copied_at = float("-inf")
 
     async def take_in(
         self,
@@ -71,7 +79,7 @@ class StoredRecord:
         def stored(ended: Operation[_Effects | None]) -> None:
             if ended.error is None:
                 for change, _ in ended.result or ():
-                    self._suppressions.apply(change)
+                    self._apply(change)
 
         effects = await self._writer.run(store, stored)
         return None if effects is None else [one for _, one in effects]
@@ -100,7 +108,20 @@ class StoredRecord:
 
     def _stored(self, ended: Operation[Change] | Operation[Change | None]) -> None:
         if ended.error is None and ended.result is not None:
-            self._suppressions.apply(ended.result)
+            self._apply(ended.result)
+
+    def _apply(self, change: Change) -> None:
+        """Follow a change that is durable, and now and then have the copy of the list follow."""
+        self._suppressions.apply(change)
+        now = self._clock.monotonic()
+        if now - self._copied_at >= _COPY_EVERY:
+            self._copied_at = now
+            self.copy_list()
+
+    def copy_list(self) -> Future[None] | None:
+        """Begin to bring the copy of the suppression list up to date, if it is not."""
+        copying = self._suppressions.copying()
+        return None if copying is None else self._aside(copying)
 
     async def list_suppressed(self, after: str, limit: int) -> Sequence[Suppression]:
         """Return entries in order of address, after the given one."""

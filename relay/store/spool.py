@@ -78,16 +78,20 @@ class AcceptedMail:
         queue_id = new_queue_id(self._clock.now())
         return StoredDraft(queue_id, self._contents, self._window, self._may_grow)
 
+    @property
+    def is_well(self) -> bool:
+        """Whether mail can be committed at all."""
+        if self._writer.is_well:
+            return True
+        now = self._clock.monotonic()
+        if now - self._probed_at >= 1:
+            self._probed_at = now
+            self._writer.probe()
+        return False
+
     def has_room_for(self, octets: int) -> bool:
         """Whether mail of that size may be begun: the floor of free space holds, commits work."""
-        if self._writer.sick:
-            # Mail is refused, so nothing would be committed that could show it is well again.
-            now = self._clock.monotonic()
-            if now - self._probed_at >= 1:
-                self._probed_at = now
-                self._writer.probe()
-            return False
-        return self._room.admits(
+        return self.is_well and self._room.admits(
             octets, reusable=self._writer.free_octets, buffered=self._window.held
         )
 
@@ -98,7 +102,9 @@ class AcceptedMail:
 
     def backlog(self, sender: SenderName) -> Backlog:
         """Return what is kept of a sender's mail, whatever its state; from memory."""
-        return self._backlogs.of(sender)
+        messages, octets, _ = self._backlogs.of(sender)
+        free = self._room.spare(reusable=self._writer.free_octets, buffered=self._window.held)
+        return Backlog(messages, octets, self._backlogs.octets + free)
 
     async def commit(self, draft: Draft, sender: SenderName, envelope: Envelope) -> Mail:
         """Return once the mail survives power loss; else raise SpoolError, leaving nothing.
@@ -109,19 +115,17 @@ class AcceptedMail:
             raise SpoolError("there is no such draft; it was committed or discarded already")
         arrived_at = to_the_millisecond(self._clock.now())
         mail = Mail(draft.queue_id, sender, envelope, arrived_at, draft.size)
+        self._backlogs.add(mail)
         try:
             octets = await draft.seal()
             arrival = Arrival(mail, draft.crc32, octets)
             operation = self._writer.submit(
                 self._insert, arrival, lambda ended: self._ended(ended, draft, mail)
             )
-        except BaseException:
-            draft.drop()
-            raise
-        draft.withdraw = lambda: self._withdraw(operation)
-        try:
+            draft.withdraw = lambda: self._withdraw(operation)
             await self._writer.see_through(operation)
         except BaseException:
+            self._backlogs.forget(mail)
             draft.drop()
             raise
         return mail
@@ -138,7 +142,6 @@ class AcceptedMail:
         if operation.error is not None:
             return
         draft.close()
-        self._backlogs.add(mail)
         try:
             self.on_commit(mail.sender)
         except Exception as error:  # noqa: BLE001 - others wait for the same batch

@@ -7,32 +7,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
-from sqlite3 import Connection
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 from relay.facts import Facts
 from relay.mail.envelope import SenderName
 from relay.ports import Clock, SpoolError
-from relay.store import schema
+from relay.store import reserve as reserving
 from relay.store.backlog import Backlogs
 from relay.store.content import Contents
 from relay.store.disk import Room, file_system_of, refuse_unsafe, sync_directory
 from relay.store.lock import SpoolLock
+from relay.store.measure import Measure, waiting_lines
 from relay.store.mover import Mover
+from relay.store.opening import RECORD_DATABASE, SPOOL_DATABASE, Opening
 from relay.store.queue import EntryQueue
 from relay.store.reader import Reader
 from relay.store.record import StoredRecord
-from relay.store.recovery import Recovered, Recovery
+from relay.store.recovery import Recovered
+from relay.store.reserve import Reserve
 from relay.store.spool import AcceptedMail
 from relay.store.suppression import SuppressionList
-from relay.store.writer import Writer
-
-SPOOL_DATABASE: Final = "spool.db"
-RECORD_DATABASE: Final = "record.db"
 
 
 class Store:
@@ -46,6 +44,8 @@ class Store:
         record: StoredRecord,
         suppressions: SuppressionList,
         recovered: Recovered,
+        measure: Callable[[], Awaitable[Measure]],
+        shrink: Callable[[], Awaitable[int]],
         parts: contextlib.AsyncExitStack,
     ) -> None:
         self.spool = spool
@@ -55,6 +55,10 @@ class Store:
         self.recovered = recovered
         self.on_death: Callable[[Exception], None] = lambda _: None
         """Called in the loop if a writer ends by a fault of ours: nothing more can be kept."""
+        self.measure = measure
+        """Look at what the directory takes and has left."""
+        self.shrink = shrink
+        """Give some free pages back to the disk; to be called by whoever has the time (Writer)."""
         self._parts = parts
 
     @classmethod
@@ -67,13 +71,16 @@ class Store:
         node: str,
         ambiguous_wait: timedelta,
         min_free: float = 0.1,
+        reserve: int = reserving.SIZE,
         unsafe: bool = False,
     ) -> Self:
         """Open a spool directory, making it where there is none, and put it in order.
 
         `ambiguous_wait` is how long an attempt that a crash cut short waits before it is repeated;
-        `min_free` the part of the disk that stays free; `unsafe` allows file systems on which mail
-        would be lost. Raises SpoolError with words for an operator; an OSError is its cause.
+        `min_free` the part of the disk that stays free; `reserve` the octets put by for outcomes;
+        `unsafe` allows file systems on which mail would be lost. Raises SpoolError with words for
+        an operator; an OSError is its cause. A record.db that cannot be opened is no error: that is
+        told, and it is tried again.
         """
         try:
             return await cls._open(
@@ -83,6 +90,7 @@ class Store:
                 node=node,
                 ambiguous_wait=ambiguous_wait,
                 min_free=min_free,
+                reserve=reserve,
                 unsafe=unsafe,
             )
         except OSError as error:
@@ -98,6 +106,7 @@ class Store:
         node: str,
         ambiguous_wait: timedelta,
         min_free: float,
+        reserve: int,
         unsafe: bool,
     ) -> Self:
         async with contextlib.AsyncExitStack() as parts:
@@ -111,53 +120,16 @@ class Store:
             opened_at = clock.now()
             lock = await asyncio.to_thread(_prepare, path, unsafe=unsafe)
             parts.callback(lock.release)
-            backlogs = Backlogs()
             contents = Contents(path, facts.spool_failed)
             parts.push_async_callback(contents.close)
-
-            recovered: list[Recovered] = []
-            trouble: list[OSError] = []
-            spool_writer = Writer(
-                "spool",
-                monotonic=clock.monotonic,
-                committed=facts.spool_committed,
-                failed=facts.spool_failed,
-                died=died,
+            backlogs, put_by = Backlogs(), Reserve(path, reserve)
+            opening = Opening(path, clock, facts, died, parts)
+            spool_writer, recovered = await opening.spool(
+                backlogs, put_by, opened_at=opened_at, ambiguous_wait=ambiguous_wait
             )
-            parts.push_async_callback(spool_writer.close)
-
-            def connect_spool() -> Connection:
-                connection = _connect(path / SPOOL_DATABASE, schema.SPOOL)
-                with _closed_on_error(connection):
-                    recovery = Recovery(
-                        connection, path, now=opened_at, ambiguous_wait=ambiguous_wait
-                    )
-                    recovered.append(recovery.run())
-                    trouble.extend(recovery.trouble)
-                    backlogs.load(connection)
-                return connection
-
-            await spool_writer.open(connect_spool)
-
             record_reader = Reader(path / RECORD_DATABASE)
-            suppressions = SuppressionList(record_reader)
-            # Whoever waits for it is told; its trouble is not the spool's.
-            record_writer = Writer(
-                "record",
-                monotonic=clock.monotonic,
-                committed=lambda _batch, _seconds: None,
-                failed=lambda _error: None,
-                died=died,
-            )
-            parts.push_async_callback(record_writer.close)
-
-            def connect_record() -> Connection:
-                connection = _connect(path / RECORD_DATABASE, schema.RECORD)
-                with _closed_on_error(connection):
-                    suppressions.load(connection)
-                return connection
-
-            await record_writer.open(connect_record)
+            suppressions = SuppressionList(record_reader, path / "suppressed")
+            record_writer = await opening.record(suppressions)
             # The databases are there; now their names are on disk too.
             await asyncio.to_thread(sync_directory, path)
 
@@ -165,19 +137,39 @@ class Store:
                 Reader(path / SPOOL_DATABASE),
                 Reader(path / SPOOL_DATABASE),
             )
-            for reader in (queue_reader, outbox_reader, record_reader):
+            for reader, writer in (
+                (queue_reader, spool_writer),
+                (outbox_reader, spool_writer),
+                (record_reader, record_writer),
+            ):
                 parts.push_async_callback(reader.close)
+                writer.read_by(reader.stand_aside)
             mover = Mover(spool_writer, outbox_reader, record_writer, facts)
             parts.push_async_callback(mover.close)
             mover.start()
-            facts.spool_recovered(*recovered[0])
-            for error in trouble[:1]:
-                facts.spool_failed(error)
+            facts.spool_recovered(*recovered)
+            room = Room(path, min_free=min_free, clock=clock)
+
+            async def measure() -> Measure:
+                return Measure(
+                    free=room.free(reusable=spool_writer.free_octets),
+                    floor=room.floor,
+                    reserve=put_by.octets,
+                    spool_log=spool_writer.log_octets,
+                    record_log=record_writer.log_octets,
+                    outbox=await queue_reader.ask(waiting_lines),
+                    spool_is_well=spool_writer.is_well,
+                    record_is_well=record_writer.is_well and not mover.is_stuck,
+                )
+
+            async def shrink() -> int:
+                return await spool_writer.shrink() + await record_writer.shrink()
+
             store = cls(
                 spool=AcceptedMail(
                     spool_writer,
                     contents,
-                    Room(path, min_free=min_free, clock=clock),
+                    room,
                     backlogs,
                     clock=clock,
                     facts=facts,
@@ -198,11 +190,18 @@ class Store:
                     clock=clock,
                     node=node,
                     catch_up=mover.catch_up,
+                    aside=contents.start,
                 ),
                 suppressions=suppressions,
-                recovered=recovered[0],
+                recovered=recovered,
+                measure=measure,
+                shrink=shrink,
                 parts=parts.pop_all(),
             )
+            copying = store.record.copy_list()
+            if copying is not None:
+                await asyncio.wrap_future(copying)
+            store._parts.callback(store.record.copy_list)
             stores.append(store)
             return store
 
@@ -241,19 +240,3 @@ def _prepare(path: Path, *, unsafe: bool) -> SpoolLock:
     for name in ("content", "corrupt"):
         (path / name).mkdir(mode=0o700, exist_ok=True)
     return SpoolLock(path)
-
-
-def _connect(path: Path, migrations: tuple[schema.Migration, ...]) -> Connection:
-    connection = schema.connect(path)
-    with _closed_on_error(connection):
-        schema.migrate(connection, migrations)
-    return connection
-
-
-@contextlib.contextmanager
-def _closed_on_error(connection: Connection) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        connection.close()
-        raise

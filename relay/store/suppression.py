@@ -6,9 +6,10 @@ Knows the list and which of two reasons prevails. Does not know where reasons co
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from sqlite3 import Connection
 from typing import Any, Final, NamedTuple
 
@@ -17,6 +18,7 @@ from relay.mail.feedback import Suppression, SuppressionReason
 from relay.ports import SpoolError
 from relay.store.columns import milliseconds, nearest_moment
 from relay.store.digests import Digests
+from relay.store.disk import replace_file
 from relay.store.reader import Reader
 
 _SELECT: Final = "SELECT address, reason, detail, since, event_id FROM suppression "
@@ -53,10 +55,17 @@ class SuppressionList:
     """Who is not mailed (ports.Suppressions). Changed only after it is durable.
 
     Memory tells of nearly every address that it is not listed; why one is, the database tells.
+
+    A copy of the digests is kept in a file of its own. When the database cannot be read at start,
+    the copy tells who is listed: mail to everybody else flows, and nobody is mailed who should not
+    be, which a bulk sender's account might not survive. Of those listed it is not known why, so
+    they are neither mailed nor failed: `find` raises, and they wait.
     """
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, copy: Path) -> None:
         self._reader = reader
+        self._copy = copy
+        self._is_changed = False
         self._listed = Digests()
         self._counts: Counter[str] = Counter()
 
@@ -80,12 +89,35 @@ class SuppressionList:
         (size,) = connection.execute("PRAGMA cache_size").fetchone()
         # It is read once: what would be cached of it only fills memory.
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIBIBYTES}")
-        self._listed.fill(self._addresses(connection))
+        listed, counts = Digests(), Counter[str]()
+        listed.fill(_addresses(connection, counts))
         connection.execute(f"PRAGMA cache_size = {size}")
+        # At one stroke: whoever asks meanwhile sees the old or the new.
+        self._listed, self._counts = listed, counts
+        self._is_changed = True
+
+    def recall(self) -> bool:
+        """Take up the copy, for want of the database; False where there is none, or it is no good.
+
+        Then nobody is known to be listed, and mail flows: SES's own list is what is left.
+        """
+        try:
+            self._listed = Digests.loaded(self._copy.read_bytes())
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def copying(self) -> Callable[[], None] | None:
+        """Return what brings the copy up to date, to be run in a thread; None if it is."""
+        if not self._is_changed:
+            return None
+        self._is_changed = False
+        return partial(replace_file, self._copy, self._listed.dump())
 
     def apply(self, change: Change) -> None:
         """Follow what has become durable."""
         address, before, after = change
+        self._is_changed = True
         if before is None and after is not None:
             self._listed.add(address)
         elif before is not None and after is None:
@@ -95,12 +127,14 @@ class SuppressionList:
         if after is not None:
             self._counts[after] += 1
 
-    def _addresses(self, connection: Connection) -> Iterator[bytes]:
-        after = b""
-        while page := connection.execute(_KEYS, (after, _LOADED_AT_ONCE)).fetchall():
-            self._counts.update([reason for _, reason in page])
-            yield from [address for address, _ in page]
-            after = page[-1][0]
+
+def _addresses(connection: Connection, counts: Counter[str]) -> Iterator[bytes]:
+    """Yield every address, page by page, and count the reasons."""
+    after = b""
+    while page := connection.execute(_KEYS, (after, _LOADED_AT_ONCE)).fetchall():
+        counts.update([reason for _, reason in page])
+        yield from [address for address, _ in page]
+        after = page[-1][0]
 
 
 def page_of(connection: Connection, after: str, limit: int) -> Sequence[Suppression]:

@@ -62,8 +62,12 @@ def is_damage(error: sqlite3.Error) -> bool:
 
 
 def wants_space(error: BaseException) -> bool:
-    """Whether a smaller log might help: SQLite calls a full disk FULL, at times an I/O error."""
-    return isinstance(error, sqlite3.Error) and _primary_code(error) in _NO_SPACE
+    """Whether more room might help: SQLite calls a full disk FULL, at times an I/O error."""
+    return (
+        isinstance(error, sqlite3.Error)
+        and _code(error) not in _READING
+        and _primary_code(error) in _NO_SPACE
+    )
 
 
 def comes_of_damage(error: SpoolError) -> bool:

@@ -171,7 +171,7 @@ async def busy(spool: Opened) -> Callable[[], None]:
 
 async def handed_over(spool: Opened) -> None:
     """Return once a commit is with the writer's thread, which is busy."""
-    waiting = spool.writer._waiting
+    waiting = spool.writer._thread._waiting
     await asyncio.to_thread(lambda: waiting.put(waiting.get()))
 
 

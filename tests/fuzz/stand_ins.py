@@ -82,6 +82,8 @@ class FuzzSpool:
         self.drafts.append(draft)
         return draft
 
+    is_well = True
+
     def has_room_for(self, octets: int) -> bool:
         """Whether the announced size is sane."""
         return octets < 1 << 40

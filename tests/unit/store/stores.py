@@ -126,6 +126,7 @@ async def opened(
     arguments: dict[str, Any] = {
         "ambiguous_wait": PATIENCE,
         "min_free": 0.0,
+        "reserve": 1 << 16,
         "unsafe": True,
     } | words
     store = await Store.open(path, clock=clock, facts=facts, node="node-1", **arguments)

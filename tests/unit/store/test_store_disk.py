@@ -148,7 +148,7 @@ async def test_a_directory_that_cannot_be_made_is_told_of(tmp_path: Path) -> Non
             pass
 
 
-@pytest.mark.parametrize("name", ["lock", "spool.db", "record.db"])
+@pytest.mark.parametrize("name", ["lock", "spool.db"])
 async def test_what_we_may_not_write_is_told_with_its_cause(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -175,8 +175,8 @@ async def test_what_we_may_not_write_is_told_with_its_cause(
 async def test_a_file_that_is_no_database_is_told_of_and_the_lock_given_back(
     tmp_path: Path,
 ) -> None:
-    (tmp_path / "record.db").write_bytes(b"not a database, but long enough to be one" * 100)
+    (tmp_path / "spool.db").write_bytes(b"not a database, but long enough to be one" * 100)
     for _ in range(2):
-        with pytest.raises(SpoolError, match=r"record\.db: file is not a database"):
+        with pytest.raises(SpoolError, match=r"spool\.db: file is not a database"):
             async with opened(tmp_path):
                 pass

@@ -21,7 +21,7 @@ async def test_an_empty_directory_becomes_a_spool(tmp_path: Path) -> None:
         modes = {path.stat().st_mode & 0o777 for path in path.iterdir() if path.is_file()}
         assert modes == {0o600}
     names = {entry.name for entry in path.iterdir()}
-    assert names == {"content", "corrupt", "lock", "record.db", "spool.db"}
+    assert names == {"content", "corrupt", "lock", "record.db", "reserve", "spool.db", "suppressed"}
 
 
 async def test_a_closed_store_takes_nothing_more(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ async def test_whoever_runs_the_daemon_learns_that_a_writer_died(
             raise RuntimeError("a bug")
 
         writer = getattr(spool, which)
-        monkeypatch.setattr(writer, "_pick", fail)
+        monkeypatch.setattr(writer._thread, "_pick", fail)
         with pytest.raises(SpoolError, match="a bug"):
             await writer.run(lambda _: None)
         assert str(await died) == "a bug"

@@ -16,9 +16,11 @@ from typing import Any, Literal
 import pytest
 
 from relay.ports import SpoolError, SpoolFullError
-from relay.store import writer as writing
+from relay.store import thread as threads
 from relay.store.batch import Batch, Operation
-from relay.store.writer import BATCH, Writer
+from relay.store.thread import BATCH
+from relay.store.wal import Log
+from relay.store.writer import Writer
 
 Names = list[str]
 
@@ -50,11 +52,13 @@ class Bench:
         self.commits: list[int] = []
         self.failures: list[BaseException] = []
         self.deaths: list[Exception] = []
+        self.turns: list[tuple[bool, str]] = []
         self.writer = Writer(
             "test",
             monotonic=lambda: 1.0,
             committed=lambda operations, _: self.commits.append(operations),
             failed=self.failures.append,
+            turned=lambda is_well, why: self.turns.append((is_well, why)),
             died=self.deaths.append,
         )
 
@@ -138,7 +142,7 @@ async def test_only_the_guilty_operation_of_a_batch_fails(bench: Bench) -> None:
     assert await bench.writer.run(count) == 3
     # SQLite's error is a failed commit; a refusal of our own is not. Neither makes the disk sick.
     assert [type(failure) for failure in bench.failures] == [sqlite3.IntegrityError]
-    assert not bench.writer.sick
+    assert not bench.writer.health.sick
 
 
 async def test_an_operation_can_be_withdrawn_until_the_writer_picks_it(bench: Bench) -> None:
@@ -235,16 +239,21 @@ async def test_a_full_disk_fails_the_batch_and_shows_until_a_commit_succeeds(ben
     ended = await ends_of(bench, [bench.writer.submit(insert, "apple"), bench.writer.begin(full)])
     assert all(isinstance(error, SpoolFullError) for error in ended)
     assert len(bench.failures) == 1
-    assert bench.writer.sick
+    assert bench.writer.health.sick
     bench.writer.probe()
     assert await bench.writer.run(count) == 0
-    assert not bench.writer.sick
+    assert not bench.writer.health.sick
 
 
-async def test_a_probe_writes(bench: Bench, tmp_path: Path) -> None:
+async def test_a_probe_writes_and_only_a_sick_writer_probes(bench: Bench, tmp_path: Path) -> None:
     bench.writer.probe()
     await bench.come_round()
-    assert (tmp_path / "test.db-wal").stat().st_size > 0
+    log = tmp_path / "test.db-wal"
+    before = log.read_bytes()
+    bench.writer.health.sick = True
+    bench.writer.probe()
+    await bench.come_round()
+    assert log.read_bytes() != before
 
 
 async def test_closing_finishes_what_was_submitted_and_empties_the_log(tmp_path: Path) -> None:
@@ -261,14 +270,14 @@ async def test_a_writer_at_rest_folds_its_log_and_keeps_it_to_write_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folded = threading.Event()
-    fold = writing._fold_log
+    fold = Log.fold
 
-    def watched(connection: sqlite3.Connection, how: Literal["PASSIVE", "TRUNCATE"]) -> None:
-        fold(connection, how)
+    def watched(log: Log, how: Literal["PASSIVE", "TRUNCATE"]) -> None:
+        fold(log, how)
         folded.set()
 
-    monkeypatch.setattr(writing, "IDLE", 0.01)
-    monkeypatch.setattr(writing, "_fold_log", watched)
+    monkeypatch.setattr(threads, "IDLE", 0.01)
+    monkeypatch.setattr(Log, "fold", watched)
     async with at_work(tmp_path) as bench:
         await bench.writer.wait(bench.writer.submit(insert, "apple"))
         await asyncio.to_thread(folded.wait)
@@ -288,8 +297,6 @@ async def test_a_full_disk_gets_the_space_of_the_log_back(bench: Bench, tmp_path
     assert log.stat().st_size > 0
     with pytest.raises(SpoolFullError):
         await bench.writer.run(full)
-    # The thread folds once it has told of the failure: when it comes round, it has.
-    await bench.come_round()
     assert log.stat().st_size == 0
 
 
@@ -312,14 +319,14 @@ async def test_nobody_waits_for_a_thread_that_died(
         def fail(*_: Any) -> None:
             raise RuntimeError("a bug")
 
-        monkeypatch.setattr(bench.writer, "_pick", fail)
+        monkeypatch.setattr(bench.writer._thread, "_pick", fail)
         ended: list[Operation[Any]] = []
         operation = bench.writer.submit(insert, "apple", ended.append)
         go_on()
         with pytest.raises(SpoolError, match=r"test\.db cannot be written any more: .*a bug"):
             await bench.writer.wait(operation)
         assert ended == [operation]
-        assert bench.writer.sick
+        assert bench.writer.health.sick
         assert [str(death) for death in bench.deaths] == ["a bug"]
         with pytest.raises(SpoolError, match="cannot be written any more"):
             await bench.come_round()
@@ -387,17 +394,17 @@ async def test_what_cannot_be_read_keeps_nothing_from_being_committed(
     ended = await ends_of(bench, operations)
     assert isinstance(ended[0], SpoolError) is sick
     assert isinstance(ended[1], SpoolError)
-    assert bench.writer.sick is sick
+    assert bench.writer.health.sick is sick
     with pytest.raises(SpoolError):
         await bench.writer.run(fail)
-    assert bench.writer.sick is sick
+    assert bench.writer.health.sick is sick
 
 
 async def test_free_pages_are_counted(tmp_path: Path) -> None:
     async with at_work(tmp_path) as bench:
         for statement in ("INSERT INTO fruit VALUES (zeroblob(100000))", "DELETE FROM fruit"):
             await bench.writer.run(methodcaller("execute", statement))
-        bench.writer._measured_at = float("-inf")
+        bench.writer._thread._measured_at = float("-inf")
         await bench.come_round()
         await bench.come_round()
         assert bench.writer.free_octets >= 100_000
