@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz lint format bench lock schema clean
+.PHONY: help demo test fuzz lint format bench million lock schema clean
 
 help: ## Show what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -34,6 +34,9 @@ format: $(VENV)/.dev ## Rewrite the code in the one style
 
 bench: $(VENV)/.dev ## Measure CPU per message beside the alternatives (needs nginx and smtp-source)
 	$(BIN)/python -m bench $(BENCH_ARGS)
+
+million: $(VENV)/.dev ## Start the daemon on a million queued messages; fails when a bound is not kept
+	$(BIN)/python -m bench.million $(MILLION_ARGS)
 
 schema: $(VENV)/.dev ## Write config/relay.schema.json from the model
 	$(BIN)/python -m relay.config.schema > config/relay.schema.json

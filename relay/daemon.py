@@ -128,6 +128,13 @@ class Daemon:
         self._note_reload(successful=True)
 
         self._left = 0
+        settled = account_settings(self.configuration)
+        accounts = [SesAccount(one, clock=self._clock, facts=facts) for one in settled]
+        # What is slow of them goes on while the spool is opened, and asks nobody.
+        prepared = asyncio.gather(*(account.prepare() for account in accounts))
+        for account in accounts:
+            # Should the spool refuse; else they are closed before it.
+            stack.push_async_callback(account.close)
         self._store = store = await Store.open(
             settings.spool.path,
             clock=self._clock,
@@ -141,12 +148,8 @@ class Daemon:
         stack.push_async_callback(self._count_what_is_left)
         store.on_death = lambda _: self._failed.set()
 
-        accounts = [
-            SesAccount(one, clock=self._clock, facts=facts)
-            for one in account_settings(self.configuration)
-        ]
+        await prepared
         for account in accounts:
-            await account.prepare()
             account.start()
             stack.push_async_callback(account.close)
         gates = {
@@ -173,7 +176,7 @@ class Daemon:
             self._allowances,
         )
         store.on_commit = self._scheduler.notice
-        await self._readmit()
+        self._watch(self._readmit(), "readmission", may_end=True)
         self._watch(self._scheduler.run(), "scheduler")
         stack.push_async_callback(self._scheduler.drain)
 
@@ -324,20 +327,22 @@ class Daemon:
             expiry = min(tls.current.expires_at for tls in self._tls.values())
             self.metrics.certificate_expiry.set(expiry.timestamp())
 
-    def _watch(self, work: Awaitable[None], name: str) -> None:
-        """Run a part that must not end by itself; if it does, the daemon stops."""
+    def _watch(self, work: Awaitable[None], name: str, *, may_end: bool = False) -> None:
+        """Run a part; one that may not end by itself stops the daemon if it does."""
 
         async def run() -> None:
             try:
                 await work
             except Exception as error:  # noqa: BLE001 - told with its traceback, then we stop
                 self.facts.fault(name, error)
-            if not self.vitals.is_draining:
+            if not (may_end or self.vitals.is_draining):
                 self._failed.set()
 
         task = asyncio.create_task(run(), name=name)
 
         async def ended() -> None:
+            if may_end:
+                task.cancel()
             await asyncio.wait([task])
 
         self._stack.push_async_callback(ended)

@@ -9,15 +9,17 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from relay.mail.entry import State, Turn
 from relay.mail.envelope import QUEUE_ID
-from relay.store.columns import milliseconds
+from relay.store.census import Suspects, sums_of
+from relay.store.columns import milliseconds, text
 from relay.store.content import complaint_of_file, set_aside
 from relay.store.due import unreadable
 from relay.store.outbox import CUT_SHORT, OUTBOX
@@ -44,6 +46,15 @@ _UNMARKED: Final = """
 _IN_FILES: Final = """
     SELECT id, queue_id, size, state FROM entry WHERE in_file AND id > ? ORDER BY id LIMIT ?"""
 _IN_FILE_IDS: Final = "SELECT id FROM entry WHERE in_file AND id > ? ORDER BY id LIMIT ?"
+# From the index alone.
+_NAMES: Final = """
+    SELECT queue_id, id FROM entry WHERE in_file AND queue_id > CAST(? AS TEXT)
+    ORDER BY queue_id LIMIT ?"""
+_MORE_THAN: Final = "SELECT 1 FROM entry WHERE in_file LIMIT 1 OFFSET ?"
+_NAMED_AT_ONCE: Final = 5000
+# Each file is looked at while they are no more than these, which takes some tenths of a second.
+# Of more, those are that are missing on one side; a length is looked at again before mail is sent.
+_FEW: Final = 5000
 _REASON: Final = "stopped"
 _CORRUPT: Final = kept_after(State.READY, Turn.DAMAGED)
 
@@ -78,6 +89,8 @@ class Recovery:
         # accepted mail.
         self._misses_files = False
         self._moving: set[Path] = set()
+        # Where very many files are, those that need to be looked at.
+        self._suspects: Suspects | None = None
         self.trouble: list[OSError] = []
         """Why files could not be looked at or moved; their entries are as they were."""
 
@@ -100,17 +113,22 @@ class Recovery:
         total, last = 0, 0
         while keys := [key for (key,) in self._connection.execute(ids, (last, _PAGE))]:
             last = keys[-1]
-            page = self._read(question, keys)
-            done = self._transact(partial(_sum, turn_one, page))
-            if done is not None:
+            total += self._turn_all(self._read(question, keys), turn_one, complaint)
+        return total
+
+    def _turn_all(
+        self, page: list[tuple[Any, ...]], turn_one: Callable[..., int], complaint: str
+    ) -> int:
+        done = self._transact(partial(_sum, turn_one, page))
+        if done is not None:
+            return done
+        total = 0
+        for row in page:
+            done = self._transact(partial(turn_one, *row))
+            if done is None:
+                self._set_aside(row[0], complaint)
+            else:
                 total += done
-                continue
-            for row in page:
-                done = self._transact(partial(turn_one, *row))
-                if done is None:
-                    self._set_aside(row[0], complaint)
-                else:
-                    total += done
         return total
 
     def _read(self, question: str, keys: list[int]) -> list[tuple[Any, ...]]:
@@ -121,6 +139,9 @@ class Recovery:
                 raise
         else:
             return [row for row in rows if row[0] <= keys[-1]]
+        return self._read_singly(question, keys)
+
+    def _read_singly(self, question: str, keys: Iterable[int]) -> list[tuple[Any, ...]]:
         rows = []
         for key in keys:
             try:
@@ -187,10 +208,46 @@ class Recovery:
 
     def _check_files(self) -> None:
         """Set aside entries whose file is missing or short."""
-        self._each(_IN_FILES, _IN_FILE_IDS, self._check_file, "it cannot be written")
+        unwritable = "it cannot be written"
+        self._suspects = self._narrowed_down()
+        if self._suspects is None:
+            self._each(_IN_FILES, _IN_FILE_IDS, self._check_file, unwritable)
+        elif self._suspects:
+            keys = (key for page in self._names() for key in self._suspects.among(page))
+            while some := list(islice(keys, _PAGE)):
+                self._turn_all(self._read_singly(_IN_FILES, some), self._check_file, unwritable)
         for path in self._moving:
             with self._told():
                 set_aside(path, self._aside)
+
+    def _narrowed_down(self) -> Suspects | None:
+        """Return what needs to be looked at; None where that is all, because it is little."""
+        if self._connection.execute(_MORE_THAN, (_FEW,)).fetchone() is None:
+            return None
+        try:
+            of_rows = sums_of([name for name, _ in page] for page in self._names())
+        except sqlite3.Error as error:
+            if not is_damage(error):
+                raise
+            return None
+        with os.scandir(os.fsencode(self._content)) as found:
+            names = (item.name for item in found)
+            of_files = sums_of(iter(lambda: list(islice(names, _NAMED_AT_ONCE)), []))
+        return Suspects(of_rows, of_files)
+
+    def _names(self) -> Iterator[list[tuple[bytes, int]]]:
+        """Yield name and number of each entry in a file, by pages."""
+        last, connection = b"", self._connection
+        while True:
+            connection.text_factory = bytes
+            try:
+                page = connection.execute(_NAMES, (last, _NAMED_AT_ONCE)).fetchall()
+            finally:
+                connection.text_factory = text
+            if not page:
+                return
+            yield page
+            last = page[-1][0]
 
     def _check_file(self, entry: int, queue_id: str, size: int, name: str) -> int:
         state = known(name)
@@ -221,9 +278,13 @@ class Recovery:
 
         Set aside instead while rows miss their files: one of these may be such a file.
         """
-        strays = 0
+        strays, suspects = 0, self._suspects
+        if suspects is not None and not suspects:
+            return 0
         with os.scandir(self._content) as found:
             for item in found:
+                if suspects is not None and os.fsencode(item.name) not in suspects:
+                    continue
                 # What does not bear a queue id is not ours, and not mail.
                 if not QUEUE_ID.fullmatch(item.name) or not item.is_file(follow_symlinks=False):
                     continue
