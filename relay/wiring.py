@@ -18,6 +18,7 @@ from relay.ses.account import AccountSettings
 from relay.smtp.listener import ListenerSettings
 from relay.smtp.settings import AuthWithoutTls, TlsMode, TlsProfile
 from relay.smtp.tls import ServerContext, TlsFiles, server_context
+from relay.store import Inspection
 
 
 class UnusableError(Exception):
@@ -91,6 +92,11 @@ def topics(configuration: Configuration) -> Topics:
 def node() -> str:
     """Name this host in tags: its name, as far as SES allows it in a tag."""
     return re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:64] or "relay"
+
+
+def inspection(configuration: Configuration) -> Inspection:
+    """Return a look at the spool of this configuration, which may be in use."""
+    return Inspection(configuration.settings.spool.path)
 
 
 @contextmanager

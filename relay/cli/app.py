@@ -50,12 +50,25 @@ def serve(config: ConfigOption = CONFIG_PATH) -> None:
     raise typer.Exit(run(config))
 
 
-@app.command(epilog="Examples:  relay check --config config/relay.yaml")
-def check(config: ConfigOption = CONFIG_PATH) -> None:
+@app.command(
+    epilog="Examples:  relay check --config config/relay.yaml   relay check --spool; echo $?"
+)
+def check(
+    config: ConfigOption = CONFIG_PATH,
+    *,
+    spool: Annotated[
+        bool,
+        typer.Option(
+            "--spool",
+            help="Read through the spool instead, in use or not: databases, length and checksum of "
+            "all content. Exit 1 if anything is damaged.",
+        ),
+    ] = False,
+) -> None:
     """Validate the configuration without starting: every complaint at once, exit 78 if any."""
-    from relay.cli.serve import check as run  # noqa: PLC0415
+    from relay.cli import serve as verbs  # noqa: PLC0415
 
-    raise typer.Exit(run(config))
+    raise typer.Exit(verbs.check_spool(config) if spool else verbs.check(config))
 
 
 @app.command(epilog="Examples:  relay demo   relay demo --smtp-port 2525")

@@ -6,14 +6,14 @@ import os
 from pathlib import Path
 
 from relay.cli.complaints import complain
-from relay.cli.exits import NOT_ALLOWED, OK, TRY_LATER
+from relay.cli.exits import FOUND_BAD, NOT_ALLOWED, OK, TRY_LATER
 from relay.cli.words import say
 from relay.config.complaint import ConfigurationError
 from relay.config.loader import load
 from relay.ports import SpoolError, UnsafeSpoolError
 from relay.service import run
 from relay.service import serve as serve_until_stopped
-from relay.wiring import UnusableError, tls_contexts
+from relay.wiring import UnusableError, inspection, tls_contexts
 
 
 def serve(path: Path) -> int:
@@ -41,3 +41,24 @@ def check(path: Path) -> int:
         say(f"warning: {warning}")
     say(f"{path}: ok")
     return OK
+
+
+def check_spool(path: Path) -> int:
+    """Look through the spool that the configuration names; return an exit code."""
+    try:
+        configuration = load(path, generation=1, environ=os.environ)
+    except ConfigurationError as error:
+        return complain(error)
+    looking, found = inspection(configuration), 0
+    try:
+        for damage in looking.damages():
+            found += 1
+            say(str(damage))
+    except (SpoolError, OSError) as error:
+        say(f"relay: cannot check: {error}")
+        return NOT_ALLOWED if isinstance(error, PermissionError) else TRY_LATER
+    place = configuration.settings.spool.path
+    if looking.strays:
+        say(f"{place}: {looking.strays} content files of mail not accepted yet, or never")
+    say(f"{place}: {looking.entries} entries, {found or 'no'} damage found")
+    return FOUND_BAD if found else OK

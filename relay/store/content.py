@@ -132,16 +132,16 @@ def complaint_of(octets: bytes, size: int, crc32: int) -> str:
 
 def _restore(path: Path, aside: Path, size: int, crc32: int) -> str:
     """Have the file in its place if it is whole, wherever of the two it is found."""
-    if not _complaint_of_octets(path, size, crc32):
+    if not complaint_of_octets(path, size, crc32):
         return ""
-    complaint = _complaint_of_octets(aside, size, crc32)
+    complaint = complaint_of_octets(aside, size, crc32)
     if not complaint:
         set_aside(aside, path.parent)
     return complaint
 
 
-def _complaint_of_octets(path: Path, size: int, crc32: int) -> str:
-    """Return what is wrong with the file, which is read through, or nothing."""
+def complaint_of_octets(path: Path, size: int, crc32: int) -> str:
+    """Return what is wrong with the file, which is read through, or nothing; may raise OSError."""
     complaint = complaint_of_file(path, size)
     if complaint:
         return complaint
