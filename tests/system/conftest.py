@@ -46,6 +46,8 @@ async def start_relay(tmp_path: Path, simulator: Simulator) -> AsyncIterator[Sta
     for relay in relays:
         if relay.is_running:
             assert await relay.stop() == 0, relay.complaints
+    # pytest keeps the directory of a test for long, and this takes 64 MiB of it.
+    (tmp_path / "spool" / "reserve").unlink(missing_ok=True)
 
 
 @pytest.fixture
