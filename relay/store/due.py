@@ -41,6 +41,8 @@ _SHOWN: Final = """
     FROM entry WHERE id = ?"""
 # How many entries of a sender are gone through singly where some cannot be read.
 _SINGLY: Final = 1000
+# What SQLite has made is JSON without a blank around it; json.loads would look for one first.
+_DECODE: Final = json.JSONDecoder().raw_decode
 _CLAIMABLE: Final = frozenset(state.value for state in TABLE[Turn.CLAIM])
 
 Recipient: TypeAlias = tuple[Address, str, int, int | None]
@@ -68,10 +70,11 @@ class Due(NamedTuple):
 
     def known(self) -> list[Recipient]:
         """Return the recipients in the order they were given; ValueError if one is none."""
-        rows = json.loads(self.recipients)
-        rows.sort()
+        rows, _ = _DECODE(self.recipients)
         if not rows:
             raise ValueError("it has no recipients")
+        if len(rows) > 1:
+            rows.sort()
         return [(address(spelt), spelt, attempts, due_at) for _, spelt, attempts, due_at in rows]
 
     def mail(self, known: list[Recipient]) -> Mail:
