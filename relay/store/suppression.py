@@ -92,9 +92,10 @@ class SuppressionList:
         listed, counts = Digests(), Counter[str]()
         listed.fill(_addresses(connection, counts))
         connection.execute(f"PRAGMA cache_size = {size}")
+        # While nobody was ever listed there is nothing to copy.
+        self._is_changed = bool(listed) or bool(self._listed)
         # At one stroke: whoever asks meanwhile sees the old or the new.
         self._listed, self._counts = listed, counts
-        self._is_changed = True
 
     def recall(self) -> bool:
         """Take up the copy, for want of the database; False where there is none, or it is no good.

@@ -21,7 +21,7 @@ async def test_an_empty_directory_becomes_a_spool(tmp_path: Path) -> None:
         modes = {path.stat().st_mode & 0o777 for path in path.iterdir() if path.is_file()}
         assert modes == {0o600}
     names = {entry.name for entry in path.iterdir()}
-    assert names == {"content", "corrupt", "lock", "record.db", "reserve", "spool.db", "suppressed"}
+    assert names == {"content", "corrupt", "lock", "record.db", "reserve", "spool.db"}
 
 
 async def test_a_closed_store_takes_nothing_more(tmp_path: Path) -> None:
