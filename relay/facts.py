@@ -36,6 +36,7 @@ class Facts(Protocol):
         """A client was not served; reason is one of these.
 
         limit: too many connections, or too many of its network; sender: too many of its sender.
+        spool: no mail can be kept now.
         proxy: it is not a trusted proxy; proxy_header: no PROXY header, or one that is malformed.
         tls: the handshake failed; certificate: the client's certificate did not verify.
         """

@@ -39,7 +39,7 @@ FEEDBACK_REFUSALS: Final = (
     "certificate",
     "store",
 )
-NOT_SERVED: Final = ("limit", "sender", "proxy", "proxy_header", "tls", "certificate")
+NOT_SERVED: Final = ("limit", "spool", "sender", "proxy", "proxy_header", "tls", "certificate")
 TLS_VERSIONS: Final = ("1.0", "1.1", "1.2", "1.3")
 BROKEN_TLS: Final = TLS_VERSIONS[:2]
 READINESS_CHECKS: Final = ("spool", "listeners", "draining")

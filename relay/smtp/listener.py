@@ -20,7 +20,7 @@ from relay.smtp.offer import Offer
 from relay.smtp.places import Capacity, Place, Places, raise_capacity
 from relay.smtp.preamble import take_header
 from relay.smtp.proxy import ProxyHeaderError, source
-from relay.smtp.replies import SHUTTING_DOWN, TOO_MANY_CONNECTIONS
+from relay.smtp.replies import NOTHING_IS_KEPT, SHUTTING_DOWN, TOO_MANY_CONNECTIONS
 from relay.smtp.session import Session
 from relay.smtp.sessions import Sessions
 from relay.smtp.settings import AuthWithoutTls, Deadlines, ListenerSettings, TlsMode
@@ -38,6 +38,8 @@ __all__ = [
 
 # How many seconds our last words have to get out, once the time to finish is over.
 _LAST_WORDS: Final = 1.0
+# Why a client is not even greeted, as facts have it.
+_GOODBYES: Final = {"limit": TOO_MANY_CONNECTIONS, "spool": NOTHING_IS_KEPT}
 
 
 class Listener:
@@ -72,10 +74,15 @@ class Listener:
             wire.close()
             self._refused(peer, "proxy")
             return
+        if not self._surroundings.spool.is_well:
+            self._send_away(wire, peer, "spool")
+            return
         place = self.places.take()
         # Behind a proxy it is not yet known whose network it is.
         if place is None or not (trusted or place.is_for(peer)):
-            self._send_away(wire, peer, place)
+            if place is not None:
+                place.give_back()
+            self._send_away(wire, peer, "limit")
             return
         welcome = self._meet(wire, peer, place) if trusted else self._welcome(wire, place)
         task = asyncio.get_running_loop().create_task(welcome)
@@ -102,7 +109,8 @@ class Listener:
         elif place.is_for(peer):
             await self._welcome(wire, place)
         else:
-            self._send_away(wire, peer, place)
+            place.give_back()
+            self._send_away(wire, peer, "limit")
 
     async def _welcome(self, wire: socket.socket, place: Place) -> None:
         """Begin the session, after the handshake where there is one."""
@@ -130,17 +138,15 @@ class Listener:
             "ssl_shutdown_timeout": deadlines.linger,
         }
 
-    def _send_away(self, wire: socket.socket, peer: Host, place: Place | None) -> None:
-        """Tell a client that there are too many already."""
-        if place is not None:
-            place.give_back()
+    def _send_away(self, wire: socket.socket, peer: Host, reason: str) -> None:
+        """Tell a client in the place of a greeting that it has come in vain."""
         with wire:
             # To a client that waits for TLS this would be noise, and TLS is too dear to be given
             # to one that is sent away.
             if not self._is_implicit:
                 with contextlib.suppress(OSError):
-                    wire.send(TOO_MANY_CONNECTIONS.line)
-        self._refused(peer, "limit")
+                    wire.send(_GOODBYES[reason].line)
+        self._refused(peer, reason)
 
     def _refused(self, peer: Host, reason: str) -> None:
         self._surroundings.facts.connection_refused(self.settings.name, str(peer), reason)

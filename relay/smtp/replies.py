@@ -90,6 +90,7 @@ SPOOL_FAILED: Final = Refusal(
 INTERNAL_ERROR: Final = Reply(451, "4.3.0", "Internal error, try again later")
 CONTENT_FAULT: Final = Refusal(INTERNAL_ERROR, "spool")
 TOO_MANY_FAULTS: Final = Reply(421, "4.3.0", "Internal error, closing connection")
+NOTHING_IS_KEPT: Final = Reply(421, "4.3.0", "No mail can be kept now, try again later")
 TOO_MANY_CONNECTIONS: Final = Reply(421, "4.3.2", "Too many connections, try again later")
 TOO_MANY_OF_SENDER: Final = Reply(
     421, "4.7.0", "Too many connections of this sender, try again later"

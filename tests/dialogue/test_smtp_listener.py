@@ -83,6 +83,22 @@ async def test_connections_above_the_limit_are_told_to_come_back() -> None:
         assert house.told("connection_refused") == [("legacy", "127.0.0.1", "limit")]
 
 
+@pytest.mark.P1
+async def test_while_nothing_can_be_kept_a_client_is_told_before_it_begins() -> None:
+    async with a_house() as house:
+        async with await Caller.at(house.port) as early:
+            await early.greet()
+            house.spool.is_well = False
+            async with await Caller.at(house.port) as late:
+                assert await late.rest() == b"421 4.3.0 No mail can be kept now, try again later\r\n"
+            assert house.told("connection_refused") == [("legacy", "127.0.0.1", "spool")]
+            # Who was here before goes on, and is answered command by command.
+            assert (await early.ask("NOOP")).startswith("250 ")
+        house.spool.is_well = True
+        async with await Caller.at(house.port) as next_one:
+            await next_one.greet()
+
+
 @pytest.mark.P6
 async def test_handshakes_under_way_are_connections_too(certificate: Path) -> None:
     listener = a_listener(TlsMode.IMPLICIT, max_connections=2)
