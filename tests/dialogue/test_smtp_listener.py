@@ -90,7 +90,9 @@ async def test_while_nothing_can_be_kept_a_client_is_told_before_it_begins() -> 
             await early.greet()
             house.spool.is_well = False
             async with await Caller.at(house.port) as late:
-                assert await late.rest() == b"421 4.3.0 No mail can be kept now, try again later\r\n"
+                assert (
+                    await late.rest() == b"421 4.3.0 No mail can be kept now, try again later\r\n"
+                )
             assert house.told("connection_refused") == [("legacy", "127.0.0.1", "spool")]
             # Who was here before goes on, and is answered command by command.
             assert (await early.ask("NOOP")).startswith("250 ")
