@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[2]
 RELAY = ROOT / "relay"
@@ -62,8 +60,7 @@ IMPURE = {
 }
 
 
-def modules() -> list[Path]:
-    return sorted(RELAY.rglob("*.py"))
+MODULES = sorted(RELAY.rglob("*.py"))
 
 
 def part_of(path: Path) -> str:
@@ -71,60 +68,92 @@ def part_of(path: Path) -> str:
     return relative.parts[0] if len(relative.parts) > 1 else relative.stem
 
 
-def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
+def imports(path: Path) -> frozenset[str]:
+    names: set[str] = set()
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            yield node.module or ""
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return frozenset(names)
+
+
+def relay_parts(path: Path) -> set[str]:
+    found = {match[1] for name in imports(path) if (match := re.match(r"relay\.([a-z_]+)", name))}
+    return found - {"__version__"}
 
 
 def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_imports_follow_the_dependency_rule(path: Path) -> None:
-    part = part_of(path)
-    if part in ROOTS:
-        return
-    allowed = {part, *MAY_IMPORT[part]}
-    used = {
-        match[1] for name in imports(path) if (match := re.match(r"relay\.([a-z_]+)", name))
-    } - {"__version__"}
-    assert used <= allowed, f"{part} may not import {used - allowed}"
+def test_the_rule_names_every_part_of_the_tree_and_no_other() -> None:
+    assert {part_of(path) for path in MODULES} == {*MAY_IMPORT, *ROOTS}
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_each_library_has_one_importer(path: Path) -> None:
-    part = part_of(path)
-    for name in imports(path):
-        owner = ONLY_IMPORTER.get(name.partition(".")[0])
-        assert owner in (None, part), f"{name} is {owner}'s to import"
+def test_imports_follow_the_dependency_rule() -> None:
+    wrong = [
+        f"{name_of(path)}: {part} may not import {name}"
+        for path in MODULES
+        if (part := part_of(path)) not in ROOTS
+        for name in sorted(relay_parts(path) - {part, *MAY_IMPORT[part]})
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("path", [p for p in modules() if part_of(p) in CORE], ids=name_of)
-def test_the_core_touches_nothing(path: Path) -> None:
-    touched = {name.partition(".")[0] for name in imports(path)} & IMPURE
-    assert not touched
-    assert "datetime.now" not in path.read_text()
+def test_each_library_has_one_importer() -> None:
+    wrong = [
+        f"{name_of(path)}: {name} is {owner}'s to import"
+        for path in MODULES
+        for name in sorted(imports(path))
+        if (owner := ONLY_IMPORTER.get(name.partition(".")[0])) not in (None, part_of(path))
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_a_module_says_its_duty_and_stays_small(path: Path) -> None:
-    text = path.read_text()
-    assert ast.get_docstring(ast.parse(text)), "no module docstring"
-    assert text.count("\n") <= 350, "more than one duty fits in 350 lines"
+def test_the_core_touches_nothing() -> None:
+    core = [path for path in MODULES if part_of(path) in CORE]
+    wrong = [
+        f"{name_of(path)}: the core does not touch {name}"
+        for path in core
+        for name in sorted(imports(path))
+        if any(f"{name}.".startswith(f"{impure}.") for impure in IMPURE)
+    ]
+    wrong += [
+        f"{name_of(path)}: the core does not read the clock"
+        for path in core
+        if "datetime.now" in path.read_text()
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_a_module_says_its_duty_and_stays_small() -> None:
+    wrong = [
+        f"{name_of(path)}: no module docstring"
+        for path in MODULES
+        if not ast.get_docstring(tree_of(path))
+    ]
+    wrong += [
+        f"{name_of(path)}: {lines} lines; more than one duty fits in 350"
+        for path in MODULES
+        if (lines := path.read_text().count("\n")) > 350
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
 def test_the_daemon_is_the_only_one_to_name_adapters() -> None:
-    cli = [p for p in modules() if part_of(p) == "cli"]
-    named = {
-        (name_of(p), name)
-        for p in cli
-        for name in imports(p)
+    wrong = [
+        f"{name_of(path)}: the command line may not import {name}"
+        for path in MODULES
+        if part_of(path) == "cli"
+        for name in sorted(imports(path))
         if re.match(r"relay\.(store|delivery|ses|web|feedback)\b", name)
-    }
-    assert not named
+    ]
+    assert not wrong, "\n".join(wrong)
