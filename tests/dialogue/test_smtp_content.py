@@ -248,21 +248,23 @@ async def test_a_commit_nobody_takes_up_is_withdrawn_in_time() -> None:
         assert (await caller.send()).startswith("451 4.3.0 ")
         assert [draft.fate for draft in house.spool.drafts] == ["withdrawn"]
         house.spool.release()
+        house.hurry(commit=60)
         assert (await caller.send()).startswith("250 ")
 
 
 @pytest.mark.P1
 async def test_a_commit_that_was_taken_up_is_waited_for_whatever_it_takes() -> None:
     """The deadline has passed, and the command timeout too: the reply is still the truth."""
-    deadlines = Deadlines(commit=0.01, command=0.02, data_block=0.02, data=0.02)
-    async with a_house(deadlines=deadlines) as house, await Caller.at(house.port) as caller:
+    async with a_house() as house, await Caller.at(house.port) as caller:
         await caller.greet()
         house.spool.hold(picked=True)
+        house.hurry(data_block=0.4, data=0.4)
         await caller.reach_data()
+        house.hurry(commit=0.01, command=0.02)
         caller.writer.write(CONTENT + b".\r\n")
         await house.spool.asked.wait()
         loop, rung = asyncio.get_running_loop(), asyncio.Event()
-        loop.call_later(0.1, rung.set)
+        loop.call_later(0.5, rung.set)
         await rung.wait()
         house.spool.release()
         assert (await caller.hear()).startswith("250 ")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Coroutine
 from dataclasses import replace
 from itertools import pairwise
+from math import inf
 from typing import Any
 
 import pytest
@@ -162,7 +163,6 @@ async def test_content_of_a_client_that_is_gone_is_not_read_on() -> None:
 async def test_who_sends_no_mail_has_a_minute_whatever_else_it_says() -> None:
     deadlines = Deadlines(first_mail=0.2)
     async with a_house(deadlines=deadlines) as house, await Caller.at(house.port) as caller:
-        await caller.greet()
         said = asyncio.create_task(caller.rest())
         while not said.done():
             caller.say("NOOP")
@@ -178,19 +178,24 @@ async def test_who_sends_no_mail_has_a_minute_whatever_else_it_says() -> None:
 
 @pytest.mark.P6
 async def test_a_refused_mail_does_not_count_as_one() -> None:
-    deadlines = Deadlines(first_mail=0.1)
-    async with a_house(deadlines=deadlines) as house, await Caller.at(house.port) as caller:
+    async with a_house() as house, await Caller.at(house.port) as caller:
         await caller.greet()
-        await caller.ask("MAIL FROM:<ceo@corp.example>")
+        (session,) = house.door.listeners[0].sessions._open
+        by_when = session.timer.latest
+        assert (await caller.ask("MAIL FROM:<ceo@corp.example>")).startswith("553 ")
+        assert session.timer.latest == by_when
+        session.timer.latest = asyncio.get_running_loop().time() + 0.05
+        await caller.ask("NOOP")
         assert (await caller.rest()).startswith(b"421 4.4.2 ")
 
 
 async def test_who_has_sent_mail_may_wait_longer() -> None:
-    deadlines = Deadlines(first_mail=0.1, command=0.6)
-    async with a_house(deadlines=deadlines) as house, await Caller.at(house.port) as caller:
+    async with a_house() as house, await Caller.at(house.port) as caller:
         await caller.greet()
-        loop = asyncio.get_running_loop()
-        began = loop.time()
+        (session,) = house.door.listeners[0].sessions._open
+        assert session.timer.latest < inf
         assert (await caller.send()).startswith("250 ")
+        assert session.timer.latest == inf
+        house.hurry(command=0.05)
+        await caller.ask("NOOP")
         assert (await caller.rest()).startswith(b"421 4.4.2 ")
-        assert loop.time() - began > 0.5
