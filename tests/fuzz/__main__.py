@@ -35,7 +35,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("files", nargs="*", type=Path, help="scripts to play again")
     parser.add_argument("--sessions", type=int, default=0, help="sessions in all")
-    parser.add_argument("--seconds", type=float, default=0.0, help="or: for how long")
+    parser.add_argument("--seconds", type=float, default=0.0, help="or: for how long, in CPU seconds")
     parser.add_argument("--seed", type=int, default=None, help="default: another one each time")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
@@ -56,7 +56,7 @@ def main() -> int:
 
 def _tell(seed: int, report: Report) -> int:
     print(
-        f"seed {seed}: {report.sessions} sessions in {report.seconds:.0f} s "
+        f"seed {seed}: {report.sessions} sessions in {report.seconds:.0f} s of CPU "
         f"({report.sessions / report.seconds:.0f}/s), {report.mails} mails kept, "
         f"{report.replies} kinds of reply, {report.grown} scripts found, "
         f"memory {report.growth / 1048576:+.1f} MiB after warm-up"

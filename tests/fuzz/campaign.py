@@ -36,7 +36,7 @@ CRASHES: Final = HERE / "crashes"
 
 # CPU seconds one session may take: a thousand times what it does take.
 _HANG: Final = 1.0
-# Seconds that may be spent on making a find smaller.
+# CPU seconds that may be spent on making a find smaller.
 _PATIENCE: Final = 3.0
 # How many found scripts are kept, and of what size: the fuzzer's own memory is measured too.
 _MOST_KEPT: Final = 1500
@@ -56,6 +56,7 @@ class Report:
 
     sessions: int = 0
     seconds: float = 0.0
+    """Of CPU time, as everywhere here: how busy the machine is otherwise makes no difference."""
     mails: int = 0
     replies: int = 0
     """Different reply lines heard."""
@@ -159,11 +160,11 @@ def run(
     keep: Path | None = None,
     patience: float = _PATIENCE,
 ) -> Report:
-    """Play until `is_over`, given sessions and seconds, says 1.0, or until the first fault.
+    """Play until `is_over`, given sessions and CPU seconds, says 1.0, or until the first fault.
 
-    `patience` is how many seconds may be spent on making that smaller.
+    `patience` is how many CPU seconds may be spent on making that smaller.
     """
-    rng, report, began = random.Random(seed), Report(), time.monotonic()  # noqa: S311
+    rng, report, began = random.Random(seed), Report(), time.process_time()  # noqa: S311
     pool, seen = list(seeds), set[tuple[int, ...]]()
     warm: int | None = None
     with stage() as on:
@@ -183,7 +184,7 @@ def run(
                 if keep is not None:
                     save(script, keep)
             if report.sessions % 256 == 0:
-                done = is_over(report.sessions, time.monotonic() - began)
+                done = is_over(report.sessions, time.process_time() - began)
                 if done >= _WARM_UP and warm is None:
                     warm = resident()
                 if done >= 1.0:
@@ -193,7 +194,7 @@ def run(
         if report.growth > _GROWTH and report.fault is None:
             report.complaints = [f"memory grew by {report.growth} octets after the warm-up"]
         report.mails, report.replies = on.mails, len(on.judge.kinds)
-    report.seconds = time.monotonic() - began
+    report.seconds = time.process_time() - began
     return report
 
 
@@ -204,7 +205,7 @@ def campaign(
     keep: Path | None = None,
     patience: float = _PATIENCE,
 ) -> Report:
-    """Play so many sessions, or for so many seconds; 0 is no bound. Finds go to `keep`."""
+    """Play so many sessions, or for so many CPU seconds; 0 is no bound. Finds go to `keep`."""
 
     def share(done: int, took: float) -> float:
         return max(done / sessions if sessions else 0.0, took / seconds if seconds else 0.0)
@@ -221,16 +222,16 @@ def _endless(pool: list[Script], rng: random.Random) -> Iterator[Script]:
 
 
 def shrink(script: Script, on: Stage, patience: float) -> Script:
-    """Return the smallest script found in so many seconds that is wrong in the same way."""
+    """Return the smallest script found in so many CPU seconds that is wrong in the same way."""
     wanted = _gist(on.faults_of(script))
     if not wanted:
         return script
-    until = time.monotonic() + patience
+    until = time.process_time() + patience
     shrunk = True
     while shrunk:
         shrunk = False
         for smaller in _smaller(script):
-            if time.monotonic() > until:
+            if time.process_time() > until:
                 return script
             if wanted & _gist(on.faults_of(smaller)):
                 script, shrunk = smaller, True

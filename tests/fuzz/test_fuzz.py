@@ -28,7 +28,8 @@ SEED: Final = 20260301
 
 @pytest.mark.P1
 @pytest.mark.P6
-@pytest.mark.timeout(SECONDS + 60)
+# They are CPU seconds: where others work too, they take longer.
+@pytest.mark.timeout(SECONDS * 10)
 def test_half_a_minute_of_fuzzing_finds_nothing() -> None:
     report = campaign(SEED, 0, SECONDS)
     assert not report.complaints, f"{report.complaints}\n{report.fault and write(report.fault)}"
