@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -58,11 +59,21 @@ async def serve(path: Path) -> int:
         task.add_done_callback(reloads.discard)
 
     async with daemon:
+        _spare_what_stays()
         loop.add_signal_handler(signal.SIGHUP, begin_reload)
         notify("READY=1")
         was_told = await daemon.wait(stop)
         notify("STOPPING=1")
     return 0 if was_told else BROKEN
+
+
+def _spare_what_stays() -> None:
+    """Have garbage looked for among new objects only.
+
+    A look through all the modules of a daemon stops the loop for 70 ms and finds nothing.
+    """
+    gc.freeze()
+    gc.enable()
 
 
 def notify(state: str) -> None:

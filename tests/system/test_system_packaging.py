@@ -161,3 +161,27 @@ async def test_the_daemon_imports_nothing_that_only_the_command_line_needs() -> 
     parts = {name.partition(".")[0] for name in loaded}
     assert not parts & {"typer", "click", "boto3", "moto"}
     assert not {name for name in loaded if name.startswith(("rich.", "relay.simulator"))}
+
+
+async def test_a_daemon_looks_for_garbage_among_new_objects_only() -> None:
+    """Its modules are many, and a look through them all would stop its loop for long."""
+    program = (
+        "import asyncio, gc, pathlib, sys, relay.cli, relay.service\n"
+        "class Daemon:\n"
+        "    def __init__(self, path): print('while it starts', gc.isenabled())\n"
+        "    async def __aenter__(self): pass\n"
+        "    async def __aexit__(self, *_): pass\n"
+        "    async def wait(self, stop):\n"
+        "        print('then', gc.isenabled(), gc.get_freeze_count() // (len(gc.get_objects()) + 1))\n"
+        "        return True\n"
+        "relay.service.Daemon = Daemon\n"
+        "sys.argv = ['relay', 'serve', '--config', '/nonexistent']\n"
+        "relay.cli.main()\n"
+    )
+    code, said = await run(sys.executable, "-c", program)
+    assert code == 0, said
+    while_it_starts, then = said.splitlines()[-2:]
+    assert while_it_starts == "while it starts False"
+    *words, times_as_many = then.split()
+    assert words == ["then", "True"]
+    assert int(times_as_many) > 100
