@@ -6,6 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
+# Where nothing is kept, each of a hundred daemons that the tests start is compiled anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test fuzz lint format bench million lock schema clean
 
@@ -16,7 +19,7 @@ demo: $(VENV)/.runtime ## Run the relay against a simulated SES on this machine,
 	@$(BIN)/python -m relay demo $(DEMO_ARGS)
 
 test: $(VENV)/.dev ## Run the whole test suite
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 fuzz: $(VENV)/.dev ## Play a million fuzzed SMTP sessions: FUZZ_ARGS="--seconds 60", or files to play again
 	@$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
