@@ -35,7 +35,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("files", nargs="*", type=Path, help="scripts to play again")
     parser.add_argument("--sessions", type=int, default=0, help="sessions in all")
-    parser.add_argument("--seconds", type=float, default=0.0, help="or: for how long, in CPU seconds")
+    parser.add_argument(
+        "--seconds", type=float, default=0.0, help="or: for how long, in CPU seconds"
+    )
     parser.add_argument("--seed", type=int, default=None, help="default: another one each time")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()

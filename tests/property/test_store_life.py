@@ -227,7 +227,8 @@ class Life(RuleBasedStateMachine):
         self.do(self.spool.store.queue._reader.ask(both))
 
 
-TestLife = pytest.mark.P3(Life.TestCase)
+# Hundreds of stores are opened on a real disk, each several times synced.
+TestLife = pytest.mark.P3(pytest.mark.timeout(300)(Life.TestCase))
 TestLife.settings = settings(
     max_examples=30,
     stateful_step_count=25,
