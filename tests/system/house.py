@@ -159,6 +159,16 @@ class Relay:
         await reading
         return code
 
+    async def end(self) -> None:
+        """Stop if it runs; fail if it does not stop well. It is gone whatever happens."""
+        try:
+            async with asyncio.timeout(60):
+                assert not self.is_running or await self.stop() == 0, self.complaints
+        finally:
+            # One that hangs would slow down all tests that follow.
+            if self.is_running:
+                await self.kill()
+
     async def kill(self) -> None:
         """Kill -9."""
         assert await self.stop(signal.SIGKILL) == -signal.SIGKILL

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import re
 import smtplib
 import ssl
-from collections.abc import Callable, Iterator
+import subprocess
+from collections.abc import Awaitable, Callable, Iterator
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -62,14 +64,19 @@ def as_sent(message: Message) -> bytes:
     return message.raw[match.end() :]
 
 
-@pytest.fixture(params=MAILS, ids=str)
-def mail(request: pytest.FixtureRequest) -> bytes:
-    return MAILS[request.param]
-
-
 async def the_message(simulator: Simulator) -> Message:
     (message,) = await simulator.received(1)
     return message
+
+
+async def all_arrive(simulator: Simulator, send: Callable[[bytes], Awaitable[None]]) -> None:
+    """Send every mail, one after the other; SES must get each as it was sent."""
+    for number, (name, mail) in enumerate(MAILS.items()):
+        await send(mail)
+        message = (await simulator.received(number + 1))[number]
+        assert as_sent(message) == mail, name
+        assert message.source == "app@example.com", name
+        assert [str(one) for one in message.recipients] == ["jane@example.net"], name
 
 
 def send_with_smtplib(port: int, mail: bytes, *recipients: str) -> None:
@@ -78,79 +85,71 @@ def send_with_smtplib(port: int, mail: bytes, *recipients: str) -> None:
 
 
 @pytest.mark.P2
-async def test_smtplib(start_relay: StartRelay, simulator: Simulator, mail: bytes) -> None:
+async def test_smtplib(start_relay: StartRelay, simulator: Simulator) -> None:
     relay = await start_relay()
-    await asyncio.to_thread(send_with_smtplib, relay.ports["legacy"], mail, "jane@example.net")
-    message = await the_message(simulator)
-    assert as_sent(message) == mail
-    assert message.source == "app@example.com"
-    assert [str(one) for one in message.recipients] == ["jane@example.net"]
+
+    async def send(mail: bytes) -> None:
+        await asyncio.to_thread(send_with_smtplib, relay.ports["legacy"], mail, "jane@example.net")
+
+    await all_arrive(simulator, send)
 
 
 @pytest.mark.P2
 async def test_swaks(
-    start_relay: StartRelay,
-    simulator: Simulator,
-    mail: bytes,
-    needs: Callable[[str], str],
-    tmp_path: Path,
+    start_relay: StartRelay, simulator: Simulator, needs: Callable[[str], str], tmp_path: Path
 ) -> None:
-    relay = await start_relay()
-    content = tmp_path / "mail"
-    # swaks reads a mail as a Unix program does: it makes CRLF of the line ends, hides the dots, and
-    # ends the last line itself.
-    content.write_bytes(mail.removesuffix(b"\r\n").replace(b"\r\n", b"\n"))
-    code, said = await run(
-        needs("swaks"),
-        *("--server", "127.0.0.1", "--port", str(relay.ports["legacy"])),
-        *("--from", "app@example.com", "--to", "jane@example.net"),
-        *("--data", f"@{content}", "--suppress-data"),
-    )
-    assert code == 0, said[-2000:]
-    assert as_sent(await the_message(simulator)) == mail
+    swaks, relay, content = needs("swaks"), await start_relay(), tmp_path / "mail"
+
+    async def send(mail: bytes) -> None:
+        # swaks reads a mail as a Unix program does: it makes CRLF of the line ends, hides the dots,
+        # and ends the last line itself.
+        content.write_bytes(mail.removesuffix(b"\r\n").replace(b"\r\n", b"\n"))
+        code, said = await run(
+            *(swaks, "--server", "127.0.0.1", "--port", str(relay.ports["legacy"])),
+            *("--from", "app@example.com", "--to", "jane@example.net"),
+            *("--data", f"@{content}", "--suppress-data"),
+        )
+        assert code == 0, said[-2000:]
+
+    await all_arrive(simulator, send)
 
 
 @pytest.mark.P2
 async def test_curl(
-    start_relay: StartRelay,
-    simulator: Simulator,
-    mail: bytes,
-    needs: Callable[[str], str],
-    tmp_path: Path,
+    start_relay: StartRelay, simulator: Simulator, needs: Callable[[str], str], tmp_path: Path
 ) -> None:
-    relay = await start_relay()
-    content = tmp_path / "mail"
-    content.write_bytes(mail)
-    code, said = await run(
-        needs("curl"),
-        *("--silent", "--show-error", f"smtp://127.0.0.1:{relay.ports['legacy']}"),
-        *("--mail-from", "app@example.com", "--mail-rcpt", "jane@example.net"),
-        *("--upload-file", str(content)),
-    )
-    assert code == 0, said
-    assert as_sent(await the_message(simulator)) == mail
+    curl, relay, content = needs("curl"), await start_relay(), tmp_path / "mail"
+
+    async def send(mail: bytes) -> None:
+        content.write_bytes(mail)
+        code, said = await run(
+            *(curl, "--silent", "--show-error", f"smtp://127.0.0.1:{relay.ports['legacy']}"),
+            *("--mail-from", "app@example.com", "--mail-rcpt", "jane@example.net"),
+            *("--upload-file", str(content)),
+        )
+        assert code == 0, said
+
+    await all_arrive(simulator, send)
 
 
 @pytest.mark.P2
 async def test_msmtp(
-    start_relay: StartRelay,
-    simulator: Simulator,
-    mail: bytes,
-    needs: Callable[[str], str],
-    tmp_path: Path,
+    start_relay: StartRelay, simulator: Simulator, needs: Callable[[str], str], tmp_path: Path
 ) -> None:
-    relay = await start_relay()
-    content = tmp_path / "mail"
-    # msmtp reads a mail as a Unix program does, and makes CRLF of the line ends itself.
-    content.write_bytes(mail.replace(b"\r\n", b"\n"))
-    words = (
-        f"{needs('msmtp')} --file=/dev/null --host=127.0.0.1 --port={relay.ports['legacy']}"
-        " --tls=off --auth=off --set-date-header=off --set-msgid-header=off"
-        f" --from=app@example.com jane@example.net < {content}"
-    )
-    code, said = await run("sh", "-c", words)
-    assert code == 0, said
-    assert as_sent(await the_message(simulator)) == mail
+    msmtp, relay, content = needs("msmtp"), await start_relay(), tmp_path / "mail"
+
+    async def send(mail: bytes) -> None:
+        # msmtp reads a mail as a Unix program does, and makes CRLF of the line ends itself.
+        content.write_bytes(mail.replace(b"\r\n", b"\n"))
+        words = (
+            f"{msmtp} --file=/dev/null --host=127.0.0.1 --port={relay.ports['legacy']}"
+            " --tls=off --auth=off --set-date-header=off --set-msgid-header=off"
+            f" --from=app@example.com jane@example.net < {content}"
+        )
+        code, said = await run("sh", "-c", words)
+        assert code == 0, said
+
+    await all_arrive(simulator, send)
 
 
 @pytest.mark.P2
@@ -186,12 +185,15 @@ SENDERS = """\
 """
 
 
+@pytest.fixture(scope="module")
+def secret() -> str:
+    words = [*CLI, "secret", "hash"]
+    hashing = subprocess.run(words, input=b"correct horse", capture_output=True, check=True)
+    return hashing.stdout.decode().split('"')[1]
+
+
 @pytest.fixture
-async def submission(start_relay: StartRelay, tmp_path: Path) -> Relay:
-    hashing = f"printf 'correct horse' | {' '.join(CLI)} secret hash"
-    code, said = await run("sh", "-c", hashing)
-    assert code == 0, said
-    secret = said.split('"')[1]
+async def submission(start_relay: StartRelay, tmp_path: Path, secret: str) -> Relay:
     certificate, key = certificate_files(tmp_path)
     return await start_relay(
         listeners=SUBMISSION,
@@ -204,32 +206,28 @@ BILLING = b"From: billing@example.com\r\nSubject: Invoice\r\n\r\nPay.\r\n"
 
 
 @pytest.mark.P7
-@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
-@pytest.mark.parametrize("listener", ["submission", "smtps"])
 async def test_swaks_authenticates_over_tls(
-    submission: Relay,
-    simulator: Simulator,
-    needs: Callable[[str], str],
-    mechanism: str,
-    listener: str,
+    submission: Relay, simulator: Simulator, needs: Callable[[str], str]
 ) -> None:
-    tls = "--tls" if listener == "submission" else "--tls-on-connect"
-    words = (
-        needs("swaks"),
-        *("--server", "127.0.0.1", "--port", str(submission.ports[listener]), tls),
-        *("--from", "billing@example.com", "--to", "jane@example.net"),
-        *("--h-From", "billing@example.com", "--body", "Pay."),
-        *("--auth", mechanism, "--auth-user", "billing"),
-    )
-    code, said = await run(*words, "--auth-password", "wrong horse")
-    assert code != 0
-    assert "535 5.7.8" in said
-    assert simulator.taken == 0
-    code, said = await run(*words, "--auth-password", "correct horse")
-    assert code == 0, said[-2000:]
-    message = await the_message(simulator)
-    assert message.source == "billing@example.com"
-    assert b"with ESMTPSA" in message.raw
+    swaks, listeners = needs("swaks"), (("submission", "--tls"), ("smtps", "--tls-on-connect"))
+    ways = itertools.product(listeners, ("PLAIN", "LOGIN"))
+    for number, ((listener, tls), mechanism) in enumerate(ways):
+        way = f"{mechanism} on {listener}"
+        words = (
+            *(swaks, "--server", "127.0.0.1", "--port", str(submission.ports[listener]), tls),
+            *("--from", "billing@example.com", "--to", "jane@example.net"),
+            *("--h-From", "billing@example.com", "--body", "Pay."),
+            *("--auth", mechanism, "--auth-user", "billing"),
+        )
+        code, said = await run(*words, "--auth-password", "wrong horse")
+        assert code != 0, way
+        assert "535 5.7.8" in said, way
+        assert simulator.taken == number, way
+        code, said = await run(*words, "--auth-password", "correct horse")
+        assert code == 0, f"{way}: {said[-2000:]}"
+        message = (await simulator.received(number + 1))[number]
+        assert message.source == "billing@example.com", way
+        assert b"with ESMTPSA" in message.raw, way
 
 
 async def test_smtplib_authenticates_over_starttls(submission: Relay, simulator: Simulator) -> None:
