@@ -113,6 +113,8 @@ class Relay:
                 self.lines.append(json.loads(raw))
                 self._heard.notify_all()
         self.complaints = (await process.stderr.read()).decode()
+        # It closes them before it has ended.
+        await process.wait()
         async with self._heard:
             self._heard.notify_all()
 
