@@ -18,7 +18,7 @@ help: ## Show what can be made
 demo: $(VENV)/.runtime ## Run the relay against a simulated SES on this machine, no AWS account needed
 	@$(BIN)/python -m relay demo $(DEMO_ARGS)
 
-test: $(VENV)/.dev ## Run the whole test suite
+test: $(VENV)/.dev ## Run the whole test suite: PYTEST_ARGS="-k smtp", or "-n 0 --pdb tests/unit"
 	@$(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 fuzz: $(VENV)/.dev ## Play a million fuzzed SMTP sessions: FUZZ_ARGS="--seconds 60", or files to play again
