@@ -39,11 +39,12 @@ _NOTHING: Final = Backlog(0, 0)
 class _Draft:
     """Content that is counted and forgotten."""
 
-    __slots__ = ("queue_id", "size")
+    __slots__ = ("message_id", "queue_id", "size")
 
     def __init__(self, queue_id: QueueId) -> None:
         self.queue_id = queue_id
         self.size = 0
+        self.message_id = ""
 
     async def append(self, octets: bytes) -> None:
         self.size += len(octets)

@@ -30,6 +30,7 @@ from relay.observe.logs import LogFormat, Render, make_logger
 from relay.observe.maillog import MailLog
 from relay.observe.metrics import CONTENT_TYPE, Metrics
 from relay.observe.sink import LogWriter
+from relay.offline import queue_desk
 from relay.policy.allowance import Allowances
 from relay.policy.retry import AMBIGUOUS_WITHOUT_EVENTS
 from relay.policy.ruleset import Ruleset
@@ -193,18 +194,21 @@ class Daemon:
             self.metrics_port = await site.listen(http.metrics.host, http.metrics.port)
         facts.service("listening", http="metrics", port=self.metrics_port)
 
+        store, clock, rules = self._store, self._clock, self._rules
         desk = AdminDesk(
-            queue=self._store.queue,
-            record=self._store.record,
-            suppressions=self._store.suppressions,
+            queue=queue_desk(
+                store, facts, clock, lambda: rules.current.senders, self._scheduler.notice
+            ),
+            record=store.record,
+            suppressions=store.suppressions,
             facts=facts,
-            clock=self._clock,
+            clock=clock,
             reload=self.reload,
             status=self.vitals.status,
-            on_retry=self._scheduler.notice,
         )
         site = Site(admin(desk), facts)
         self._stack.push_async_callback(site.close)
+        self._stack.callback(desk.queue.orders.stop)
         with naming(f"http.admin {http.admin}"):
             await site.listen_unix(http.admin)
         facts.service("listening", http="admin", path=str(http.admin))

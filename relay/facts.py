@@ -5,7 +5,7 @@ Part of the ports: adapters are given a Facts and never see a logger or a counte
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from relay.mail.envelope import AccountName, Mail, QueueId, SenderName
 from relay.mail.feedback import FeedbackEvent, Suppression
 from relay.mail.outcome import Outcome
 from relay.mail.reply import Refusal, Reply
+from relay.operators import Order, Result
 from relay.ports import SendQuota
 
 
@@ -110,6 +111,10 @@ class Facts(Protocol):
 
     def held(self, mail: Mail, reason: str) -> None:
         """An entry was held."""
+        ...
+
+    def ordered(self, order: Order, results: Mapping[Result, int], *, is_whole: bool) -> None:
+        """An operator's order ended, gone through to its end or not; `results` counts mails."""
         ...
 
     def damaged(self, mail: Mail, complaint: str) -> None:

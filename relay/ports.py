@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from relay.mail.address import Address
-from relay.mail.entry import Backlog, LedgerLine, QueuedMail, Settled, State
+from relay.mail.entry import Backlog, LedgerLine, Settled, State
 from relay.mail.envelope import AccountName, Envelope, Mail, QueueId, SenderName
 from relay.mail.feedback import FeedbackEvent, Suppression
 from relay.policy.ruleset import Ruleset
@@ -94,6 +94,8 @@ class Draft(Protocol):
     queue_id: QueueId
     size: int
     """Octets appended so far."""
+    message_id: str
+    """Of the mail's header, to find it by; empty unless it is set before the commit."""
 
     async def append(self, octets: bytes) -> None:
         """Add octets, waiting while memory is short; raise SpoolError where there is no place.
@@ -323,26 +325,12 @@ class Record(Protocol):
         """Return the ledger of a queue id, SES message id or recipient, oldest first."""
         ...
 
-
-class QueueView(Protocol):
-    """What operators may see of the queue, and do to it."""
-
-    async def counts(self) -> Mapping[State, int]:
-        """Return the number of entries by state; every state is present."""
+    async def trace_message(self, message_id: str, limit: int) -> Sequence[LedgerLine]:
+        """Return the ledger of all mail whose header has that Message-ID, oldest first."""
         ...
 
-    async def list_entries(self, after: str, limit: int) -> Sequence[QueuedMail]:
-        """Return entries in order of queue id, after the given one."""
-        ...
-
-    async def addressed_to(self, recipient: str, limit: int) -> Sequence[QueuedMail]:
-        """Return entries with that recipient, oldest first; case is ignored."""
-        ...
-
-    async def show(self, queue_id: QueueId) -> QueuedMail | None:
-        """Return one entry, or None when the spool does not know it."""
-        ...
-
-    async def retry(self, queue_id: QueueId, *, now: datetime) -> State | None:
-        """Make an entry due now; None when unknown, else its state afterwards."""
+    async def audit(
+        self, actor: str, action: str, subject: str, detail: str, *, now: datetime
+    ) -> None:
+        """Write down what an operator does to mail, or did; durable on return."""
         ...

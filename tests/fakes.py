@@ -81,6 +81,7 @@ class FakeDraft:
     def __init__(self, queue_id: QueueId, spool: FakeSpool) -> None:
         self.queue_id = queue_id
         self.size = 0
+        self.message_id = ""
         self.content = b""
         self.fate = "open"
         self._spool = spool
@@ -154,7 +155,12 @@ class FakeSpool:
             raise self.commit_error
         draft.fate = "committed"
         mail = Mail(
-            draft.queue_id, sender, envelope, datetime(2026, 3, 1, 12, tzinfo=UTC), draft.size
+            draft.queue_id,
+            sender,
+            envelope,
+            datetime(2026, 3, 1, 12, tzinfo=UTC),
+            draft.size,
+            draft.message_id,
         )
         self.committed.append((mail, draft.content))
         messages, octets, _ = self.backlog(sender)

@@ -24,6 +24,12 @@ def main() -> None:
             path = Path(os.environ.get(CONFIG_VARIABLE) or CONFIG_PATH)
         case ["serve", "--config" | "-c", name]:
             path = Path(name)
+        case ["queue", *words]:
+            # By itself: the program around it has options that are read first, at 0.2 s.
+            from relay.cli.queue_app import queue  # noqa: PLC0415 - typer and rich, 100 ms
+
+            queue(words, prog_name="relay queue")
+            return
         case _:
             from relay.cli.app import app  # noqa: PLC0415 - typer and rich, 100 ms
 

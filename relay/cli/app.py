@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from relay.cli import ADMIN_PATH, CONFIG_PATH, CONFIG_VARIABLE
+from relay.cli import ADMIN_PATH, CONFIG_PATH
+from relay.cli.options import AdminOption, ConfigOption, JsonOption, SpoolOption
+from relay.cli.queue_app import queue
 
 app = typer.Typer(
     help="An SMTP server for legacy applications that hands their mail to Amazon SES.",
@@ -16,29 +18,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-queue = typer.Typer(help="Mail accepted and not yet relayed.", no_args_is_help=True)
 suppression = typer.Typer(help="Addresses that are not mailed.", no_args_is_help=True)
 secret = typer.Typer(help="Verifiers for the configuration.", no_args_is_help=True)
 app.add_typer(queue, name="queue")
 app.add_typer(suppression, name="suppression")
 app.add_typer(secret, name="secret")
 
-ConfigOption = Annotated[
-    Path,
-    # Whether it can be read is found, and said, where it is read.
-    typer.Option(
-        "--config", "-c", envvar=CONFIG_VARIABLE, readable=False, help="Configuration file."
-    ),
-]
-AdminOption = Annotated[
-    Path,
-    typer.Option(
-        "--admin", envvar="RELAY_ADMIN", readable=False, help="Admin socket of the running daemon."
-    ),
-]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="One JSON object a line, for scripts; the table may change.")
-]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept for the audit.")]
 
 
@@ -103,17 +88,25 @@ def status(admin: AdminOption = ADMIN_PATH, *, as_json: JsonOption = False) -> N
     verbs.status(admin, as_json=as_json)
 
 
-@app.command(epilog="Examples:  relay trace 06H04YCY58GVCD1MB7KG   relay trace jane@example.net")
+@app.command(
+    epilog="Examples:  relay trace 06H04YCY58GVCD1MB7KG   relay trace jane@example.net   "
+    "relay trace '<20260301.1@erp.example.com>'"
+)
 def trace(
-    key: Annotated[str, typer.Argument(help="Queue id, SES message id or recipient.")],
-    admin: AdminOption = ADMIN_PATH,
+    key: Annotated[
+        str,
+        typer.Argument(help="Queue id, SES message id, recipient, or Message-ID of the header."),
+    ],
     *,
     as_json: JsonOption = False,
+    admin: AdminOption = ADMIN_PATH,
+    config: ConfigOption = CONFIG_PATH,
+    spool: SpoolOption = None,
 ) -> None:
-    """Tell the life of a mail: attempts, SES's answers, and what SES reported later."""
-    from relay.cli import verbs  # noqa: PLC0415
+    """Tell the life of a mail: attempts, orders, SES's answers, and what SES reported later."""
+    from relay.cli import queue, reach  # noqa: PLC0415
 
-    verbs.trace(admin, key, as_json=as_json)
+    queue.trace(reach.Whom(admin, config, spool), key, as_json=as_json)
 
 
 @app.command(
@@ -165,38 +158,6 @@ def version() -> None:
     from relay.cli.words import show  # noqa: PLC0415
 
     show(__version__)
-
-
-@queue.command("list", epilog="Examples:  relay queue list   relay queue list --json | jq .state")
-def list_queue(admin: AdminOption = ADMIN_PATH, *, as_json: JsonOption = False) -> None:
-    """List the mail in the spool, oldest first."""
-    from relay.cli import verbs  # noqa: PLC0415
-
-    verbs.list_queue(admin, as_json=as_json)
-
-
-@queue.command("show", epilog="Examples:  relay queue show 06H04YCY58GVCD1MB7KG")
-def show_entry(
-    queue_id: Annotated[str, typer.Argument(help="Queue id.")],
-    admin: AdminOption = ADMIN_PATH,
-    *,
-    as_json: JsonOption = False,
-) -> None:
-    """Show one mail: envelope, state, and each recipient's attempts and reason."""
-    from relay.cli import verbs  # noqa: PLC0415
-
-    verbs.show_entry(admin, queue_id, as_json=as_json)
-
-
-@queue.command("retry", epilog="Examples:  relay queue retry 06H04YCY58GVCD1MB7KG")
-def retry(
-    queue_ids: Annotated[list[str], typer.Argument(help="Queue ids.")],
-    admin: AdminOption = ADMIN_PATH,
-) -> None:
-    """Make mail due now. An ambiguous one may go out twice: its answer was lost."""
-    from relay.cli import verbs  # noqa: PLC0415
-
-    verbs.retry(admin, queue_ids)
 
 
 @suppression.command("list", epilog="Examples:  relay suppression list --json")

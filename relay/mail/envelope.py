@@ -68,6 +68,8 @@ class Mail:
 
     `size` counts the octets of the content as spooled, trace headers included. `sender` is a name
     only: its settings are looked up at each attempt, so that a reload reaches queued mail.
+    `message_id` is what its header gives (relay.mail.header.message_id); several mails may have the
+    same, and it may be empty.
     """
 
     queue_id: QueueId
@@ -75,3 +77,4 @@ class Mail:
     envelope: Envelope
     arrived_at: datetime
     size: int
+    message_id: str = ""

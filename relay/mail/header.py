@@ -33,6 +33,8 @@ _QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 # What makes an address, ends a field, or is no part of a name.
 _MARKS: Final = re.compile(r"[@<>\\\x00-\x08\x0a-\x1f\x7f]")
 _QUOTE_MARKS: Final = re.compile(r'["@<>\\\x00-\x08\x0a-\x1f\x7f]')
+# Longer than any client writes, and little enough to keep beside every mail.
+_MESSAGE_ID_LIMIT: Final = 250
 
 
 class HeaderError(ValueError):
@@ -66,6 +68,9 @@ class FieldNames:
         )
 
 
+_MESSAGE_ID: Final = FieldNames("message-id")
+
+
 @dataclass(frozen=True, slots=True)
 class HeaderBlock:
     """All fields of a message, in order.
@@ -96,6 +101,13 @@ class HeaderBlock:
         found = names.pattern.finditer(b"\n" + self.octets)
         return [_field(match, -1) for match in found]
 
+    @property
+    def message_id(self) -> str:
+        """The Message-ID as `message_id` returns it; empty without one. Of several, the first."""
+        for field in self.among(_MESSAGE_ID):
+            return message_id(field.value.decode("ascii", "replace"))
+        return ""
+
     def named(self, name: bytes) -> Iterator[Field]:
         """Yield the fields of that (lower-case) name."""
         return (field for field in self.fields if field.name == name)
@@ -116,6 +128,15 @@ def _field(match: re.Match[bytes], shift: int) -> Field:
         # The line end before it was matched and its own was not.
         start, end = start + 1 + shift, end + len(_CRLF) + shift
     return Field(name.lower(), value.replace(_CRLF, b"").strip(), start, end)
+
+
+def message_id(text: str) -> str:
+    """Return a Message-ID (RFC 5322 section 3.6.4) as mail is found by it: without its brackets.
+
+    What is none by the grammar is kept as well, for clients write what they like; but not all of a
+    very long one.
+    """
+    return text.strip().removeprefix("<").removesuffix(">")[:_MESSAGE_ID_LIMIT]
 
 
 def mailboxes(value: bytes) -> tuple[Address, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -21,9 +21,17 @@ from relay.mail.reply import Refusal
 from relay.observe.doorlog import DoorLog
 from relay.observe.logs import Logger
 from relay.observe.metrics import Metrics
+from relay.operators import Order, Result, Verb
 from relay.ports import SendQuota
 
 _FEEDBACK_EVENTS: Final = {kind: f"feedback.{kind.value}" for kind in FeedbackKind}
+
+_ORDERED: Final = {
+    Verb.HOLD: "queue.held",
+    Verb.RELEASE: "queue.released",
+    Verb.RETRY: "queue.retried",
+    Verb.DROP: "queue.dropped",
+}
 
 # What the daemon says of itself that an operator should look at.
 _ALARMING: Final = frozenset(
@@ -176,6 +184,22 @@ class MailLog(DoorLog):
     def held(self, mail: Mail, reason: str) -> None:
         """An entry was held."""
         self.logger.warning("mail.held", queue_id=mail.queue_id, sender=mail.sender, reason=reason)
+
+    def ordered(self, order: Order, results: Mapping[Result, int], *, is_whole: bool) -> None:
+        """An operator's order ended."""
+        changed = results.get(Result.CHANGED, 0)
+        self._metrics.ordered[order.verb.value].inc(changed)
+        # What is gone is gone: whoever watches the log should see it.
+        tell = self.logger.warning if order.verb is Verb.DROP and changed else self.logger.info
+        tell(
+            _ORDERED[order.verb],
+            actor=order.actor,
+            selection=order.selection.words(),
+            reason=order.reason,
+            new_sender=order.new_sender or "",
+            is_whole=is_whole,
+            results={result.value: count for result, count in results.items()},
+        )
 
     def damaged(self, mail: Mail, complaint: str) -> None:
         """An entry was set aside as corrupt."""

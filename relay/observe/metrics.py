@@ -24,6 +24,7 @@ from relay import __version__
 from relay.mail.entry import State
 from relay.mail.feedback import FeedbackKind, SuppressionReason
 from relay.observe.storemetrics import StoreMetrics
+from relay.operators import Verb
 from relay.policy.admission import DATA_REASONS, MAIL_REASONS, RCPT_REASONS
 from relay.policy.verdict import REASONS_DEFERRED, REASONS_FAILED
 
@@ -216,6 +217,12 @@ class Metrics:
         self.store = StoreMetrics(self.registry)
         self.queue = self._gauges("relay_queue_messages", "Messages in the spool.", "state")
         self.queue.born(state.value for state in State)
+        self.ordered = self._counters(
+            "relay_queue_ordered_messages_total",
+            "Messages that operators held, released, retried or dropped.",
+            "verb",
+        )
+        self.ordered.born(verb.value for verb in Verb)
 
     def _ses(self) -> None:
         self.relayed = self._counters(

@@ -128,6 +128,7 @@ class ContentIntake:
         if self._head:
             self._let_go()
         self.draft = draft = self._spool.draft()
+        draft.message_id = header.message_id
         trace = self._trace(draft.queue_id)
         if kept is header:
             await draft.append(trace + octets)

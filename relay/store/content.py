@@ -77,6 +77,20 @@ class Contents:
         path = self.path(queue_id)
         self.start(lambda: path.unlink(missing_ok=True))
 
+    def forget(self, queue_id: QueueId) -> None:
+        """Remove the file of a mail that was dropped, set aside or not."""
+        # A damaged name could lead anywhere.
+        if QUEUE_ID.fullmatch(queue_id) is None:
+            return
+        # In this order: a move that is under way goes from the first to the second.
+        paths = (self.path(queue_id), self._corrupt / queue_id)
+
+        def remove() -> None:
+            for path in paths:
+                path.unlink(missing_ok=True)
+
+        self.start(remove)
+
     def set_aside(self, queue_id: QueueId) -> None:
         """Move the file of a damaged mail, if there is one, to where operators look."""
         # A damaged name could lead anywhere.

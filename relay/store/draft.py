@@ -50,6 +50,7 @@ class StoredDraft:
         """`may_grow` is asked whether the disk has room, each time a file is to grow."""
         self.queue_id = queue_id
         self.size = 0
+        self.message_id = ""
         self.crc32 = 0
         self.stage = Stage.OPEN
         self.withdraw: Callable[[], bool] = lambda: True

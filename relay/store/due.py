@@ -22,8 +22,8 @@ from relay.store.trouble import is_damage
 # One row per entry, its recipients and content with it: each further row costs the writer a wait
 # for the interpreter lock.
 _ENTRY: Final = f"""
-    SELECT id, queue_id, sender, reverse_path, arrived_at, size, crc32, in_file, state, token,
-        {WAITED}, {HELD},
+    SELECT id, queue_id, sender, reverse_path, arrived_at, size, message_id, crc32, in_file, state,
+        token, {WAITED}, {HELD},
         (SELECT octets FROM content WHERE entry = id),
         (SELECT json_group_array(json_array(position, address, attempts, due_at))
             FROM recipient WHERE entry = id),
@@ -58,6 +58,7 @@ class Due(NamedTuple):
     reverse_path: str
     arrived_at: int
     size: int
+    message_id: str
     crc32: int
     in_file: int
     state: str
@@ -86,6 +87,7 @@ class Due(NamedTuple):
             Envelope(reverse_path(self.reverse_path), recipients),
             moment(self.arrived_at),
             self.size,
+            self.message_id,
         )
 
     def complaint(self) -> str:

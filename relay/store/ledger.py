@@ -5,6 +5,7 @@ Knows the ledger and event tables. Does not know how lines get there or what the
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from sqlite3 import Connection
 from typing import Any, Final
@@ -13,7 +14,7 @@ from relay.mail.entry import LedgerLine
 from relay.mail.envelope import QUEUE_ID, QueueId, SenderName
 from relay.mail.feedback import FeedbackEvent, FeedbackKind, FeedbackRecipient
 from relay.store.columns import Rows, milliseconds, moment
-from relay.store.outbox import COLUMNS
+from relay.store.outbox import LEDGER_COLUMNS
 
 # The words of the mail log for what SES reports.
 _FACTS: Final[dict[str, str]] = {
@@ -36,7 +37,10 @@ _EVENTS: Final = Rows(
     "event",
     "ses_message_id, recipient, kind, at, detail, feedback_id, source, queue_id, node, delivery_id",
 )
-_LEDGER: Final = Rows("ledger", COLUMNS, ignore=True)
+_LEDGER: Final = Rows("ledger", LEDGER_COLUMNS, ignore=True)
+_MESSAGES: Final = Rows("message", "minute, message_id, queue_id", ignore=True)
+_ARRIVED_AT: Final = [name.strip() for name in LEDGER_COLUMNS.split(",")].index("arrived_at")
+_MINUTE: Final = 60_000  # milliseconds
 
 _LINES: Final = """
     SELECT at, queue_id, sender, recipient, fact, detail, ses_message_id, arrived_at FROM ledger
@@ -54,12 +58,13 @@ _SAID: Final = """
     )
     WHERE known IS NOT NULL OR node = :node ORDER BY at DESC LIMIT :limit"""
 
+_KEYS: Final = "(SELECT value FROM json_each(:key))"
 _BY_MAIL: Final = (
-    _LINES.format(which="queue_id = :key"),
+    _LINES.format(which=f"queue_id IN {_KEYS}"),
     _SAID.format(
-        which="""ses_message_id IN (
-                SELECT ses_message_id FROM ledger WHERE queue_id = :key AND ses_message_id <> '')
-            OR (queue_id = :key AND queue_id <> '')"""
+        which=f"""ses_message_id IN (SELECT ses_message_id FROM ledger
+                WHERE queue_id IN {_KEYS} AND ses_message_id <> '')
+            OR (queue_id IN {_KEYS} AND queue_id <> '')"""  # noqa: S608 - our own names
     ),
 )
 _BY_RECIPIENT: Final = (
@@ -73,10 +78,30 @@ _BY_MESSAGE: Final = (
 _MAIL_OF: Final = """
     SELECT queue_id FROM ledger WHERE ses_message_id = ? AND ses_message_id <> '' LIMIT 1"""
 
+DAY: Final = 24 * 60
+"""Minutes gone through in one question for a Message-ID: some milliseconds of the reader's time."""
+
+# Each by itself, which is one step to the edge of the table; both at once go through all of it.
+_SPAN: Final = "SELECT (SELECT min(minute) FROM message), (SELECT max(minute) FROM message)"
+_MAILS_WITH: Final = """
+    WITH RECURSIVE known (minute) AS (
+        SELECT (SELECT min(minute) FROM message WHERE minute >= :since)
+        UNION ALL
+        SELECT (SELECT min(m.minute) FROM message AS m WHERE m.minute > known.minute)
+        FROM known WHERE known.minute < :until
+    )
+    SELECT m.queue_id FROM known CROSS JOIN message AS m
+    WHERE m.minute = known.minute AND m.message_id = :message_id AND known.minute < :until
+    ORDER BY m.queue_id LIMIT :limit"""
+
 
 def copy(connection: Connection, lines: Sequence[tuple[Any, ...]]) -> None:
     """Write down lines of the outbox; what is known already stays as it is."""
-    _LEDGER.insert(connection, lines)
+    _LEDGER.insert(connection, [line[:-1] for line in lines])
+    messages = {
+        (line[_ARRIVED_AT] // _MINUTE, line[-1], line[0]): None for line in lines if line[-1]
+    }
+    _MESSAGES.insert(connection, list(messages))
 
 
 def write_event(connection: Connection, event: FeedbackEvent, delivery_id: str) -> None:
@@ -106,18 +131,45 @@ def write_event(connection: Connection, event: FeedbackEvent, delivery_id: str) 
 def trace(connection: Connection, key: str, *, node: str, limit: int) -> list[LedgerLine]:
     """Return the newest lines of a queue id, SES message id or recipient, oldest of them first.
 
-    A message id stands for its mail, so that the attempts before it are shown too. That
-    the mail was accepted is told once for each recipient, as soon as it has had an attempt.
+    A message id stands for its mail, so that the attempts before it are shown too.
     """
-    ours, said = _BY_MAIL
     if "@" in key:
-        (ours, said), key = _BY_RECIPIENT, key.lower()
-    elif not QUEUE_ID.fullmatch(key):
+        return _lines(connection, _BY_RECIPIENT, key.lower(), node=node, limit=limit)
+    if not QUEUE_ID.fullmatch(key):
         row = connection.execute(_MAIL_OF, (key,)).fetchone()
         if row is None:
-            ours, said = _BY_MESSAGE
-        else:
-            (key,) = row
+            return _lines(connection, _BY_MESSAGE, key, node=node, limit=limit)
+        (key,) = row
+    return trace_mails(connection, [key], node=node, limit=limit)
+
+
+def trace_mails(
+    connection: Connection, queue_ids: Sequence[str], *, node: str, limit: int
+) -> list[LedgerLine]:
+    """Return the newest lines of several mails, oldest of them first."""
+    return _lines(connection, _BY_MAIL, json.dumps(queue_ids), node=node, limit=limit)
+
+
+def span(connection: Connection) -> tuple[int, int] | None:
+    """Return the first minute from which a Message-ID is known, and the last; None for none."""
+    first, last = connection.execute(_SPAN).fetchone()
+    return None if first is None else (first, last)
+
+
+def mails_with(connection: Connection, message_id: str, since: int, *, limit: int) -> list[str]:
+    """Return the queue ids of mail with that Message-ID that came in the day from a minute on."""
+    words = {"message_id": message_id, "since": since, "until": since + DAY, "limit": limit}
+    return [queue_id for (queue_id,) in connection.execute(_MAILS_WITH, words)]
+
+
+def _lines(
+    connection: Connection, questions: tuple[str, str], key: str, *, node: str, limit: int
+) -> list[LedgerLine]:
+    """Return the lines that both questions find, in the order in which it happened.
+
+    That a mail was accepted is told once for each recipient, as soon as the ledger knows of it.
+    """
+    ours, said = questions
     asked = {"key": key, "node": node, "limit": limit}
     # At the same moment: that it was accepted, what we did, what SES says of it.
     found: list[tuple[int, int, tuple[Any, ...]]] = []

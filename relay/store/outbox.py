@@ -15,11 +15,14 @@ from relay.mail.envelope import Mail
 from relay.mail.outcome import Ambiguous, Deferred, Failed, Outcome, Relayed
 from relay.store.columns import Rows, milliseconds, path_column
 
-COLUMNS: Final = (
+LEDGER_COLUMNS: Final = (
     "queue_id, recipient, attempt, fact, at, "
     "sender, reverse_path, arrived_at, size, ses_message_id, detail"
 )
 """What the outbox and the ledger have in common."""
+
+COLUMNS: Final = f"{LEDGER_COLUMNS}, message_id"
+"""What the outbox is told; the Message-ID is kept once for a mail, not in every line of it."""
 
 OUTBOX: Final = Rows("outbox", COLUMNS)
 
@@ -46,6 +49,7 @@ def lines(
             mail.size,
             ses_message_id,
             detail,
+            mail.message_id,
         )
 
 

@@ -1,4 +1,4 @@
-"""What is due, and what became of it (ports.Queue), with what operators see of it and do to it.
+"""What is due, and what became of it (ports.Queue), with what operators see of it.
 
 Knows what must follow a transaction: files removed, the ledger told, claims nobody took given
 back. The transactions themselves are in relay.store.claiming, settling and returning.
@@ -15,7 +15,7 @@ from functools import partial
 from relay.facts import Facts
 from relay.mail.address import Address
 from relay.mail.entry import Settled, State
-from relay.mail.envelope import QueueId, SenderName
+from relay.mail.envelope import SenderName
 from relay.ports import Claim, Claims, ContentFile, LeaseLostError, SpoolError
 from relay.store import returning, settling
 from relay.store.backlog import Backlogs
@@ -32,7 +32,7 @@ from relay.store.writer import Writer
 
 
 class EntryQueue(View):
-    """The entries of the spool, as the scheduler and operators meet them.
+    """The entries of the spool, as the scheduler meets them and operators see them.
 
     This store has one owner, so a lease ends when its claim is settled or given back, or when the
     relay begins anew; no other node waits for it to run out.
@@ -214,19 +214,6 @@ class EntryQueue(View):
         while count := await self._writer.run(work):
             total += count
         return total
-
-    async def retry(self, queue_id: QueueId, *, now: datetime) -> State | None:
-        """Make an entry due now; None when unknown, else its state afterwards.
-
-        What is corrupt is looked at first: it is due only if row and content are whole again.
-        """
-        at = milliseconds(now)
-        look = partial(returning.suspect, queue_id=queue_id, now=at, opened_at=self._opened_at)
-        found = await self._reader.ask(look)
-        complaint = "" if found is None else found.complaint
-        if found is not None and found.in_file and not complaint:
-            complaint = await self._contents.restore(queue_id, found.size, found.crc32)
-        return await self._writer.run(returning.Retry(queue_id, now, self._opened_at, complaint))
 
     def _settled(self, operation: Operation[State | None]) -> None:
         if operation.error is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from datetime import datetime
+from functools import partial
 from sqlite3 import Connection
 from typing import Final, TypeAlias
 
@@ -138,6 +139,35 @@ class StoredRecord:
         return await self._reader.ask(
             lambda connection: ledger.trace(connection, key, node=self._node, limit=limit)
         )
+
+    async def trace_message(self, message_id: str, limit: int) -> Sequence[LedgerLine]:
+        """Return the newest lines of all mail with that Message-ID, oldest first.
+
+        Gone through day by day, the newest first, so that no transaction is long.
+        """
+        await self._catch_up()
+        span = await self._reader.ask(ledger.span)
+        if span is None:
+            return []
+        first, last = span
+        found: list[str] = []
+        for since in range(last // ledger.DAY * ledger.DAY, first - ledger.DAY, -ledger.DAY):
+            look = partial(ledger.mails_with, message_id=message_id, since=since, limit=limit)
+            found += await self._reader.ask(look)
+            if len(found) >= limit:
+                break
+        look_up = partial(ledger.trace_mails, queue_ids=found[:limit], node=self._node, limit=limit)
+        return await self._reader.ask(look_up)
+
+    async def audit(
+        self, actor: str, action: str, subject: str, detail: str, *, now: datetime
+    ) -> None:
+        """Write down what an operator does, or did."""
+
+        def store(connection: Connection) -> None:
+            _audit(connection, now, actor, action, subject, detail)
+
+        await self._writer.run(store)
 
 
 def _audit(

@@ -31,7 +31,7 @@ from relay.store.view import count_by_state
 _PAGE: Final = 500
 _CLAIMED: Final = """
     SELECT entry, number, started_at, recipients,
-        queue_id, sender, reverse_path, arrived_at, size
+        queue_id, message_id, sender, reverse_path, arrived_at, size
     FROM attempt JOIN entry ON entry.id = attempt.entry
     WHERE entry > ? ORDER BY entry LIMIT ?"""
 _CLAIMED_IDS: Final = "SELECT entry FROM attempt WHERE entry > ? ORDER BY entry LIMIT ?"
@@ -197,8 +197,9 @@ class Recovery:
             )
             # A damaged mark names nobody.
             for (attempts,) in connection.execute(_ATTEMPTS, (entry, address)).fetchall():
-                queue_id, *rest = mail
-                lines.append((queue_id, address, attempts, "ambiguous", now, *rest, "", CUT_SHORT))
+                queue_id, message_id, *rest = mail
+                line = (queue_id, address, attempts, "ambiguous", now, *rest, "", CUT_SHORT)
+                lines.append((*line, message_id))
         OUTBOX.insert(connection, lines)
         unmarked = kept_after(State.IN_FLIGHT, Turn.RELEASED)
         connection.execute(_UNMARKED, (unmarked, now, entry, started_at, number))

@@ -1,4 +1,4 @@
-"""The way back for what is held, failed or corrupt: made due by an operator, or by a reload.
+"""The way back for what is corrupt, or is held for want of its sender.
 
 Knows the tables and what must be whole before mail is due again. Content files are brought back by
 relay.store.content, before.
@@ -8,22 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import dataclass
-from datetime import datetime
 from sqlite3 import Connection
 from typing import Final, NamedTuple
 
 from relay.mail.entry import State, Turn
-from relay.mail.envelope import QueueId, SenderName
-from relay.store.columns import milliseconds
+from relay.mail.envelope import SenderName
 from relay.store.due import complaint_of_entry
-from relay.store.lifetime import COUNTED, count
+from relay.store.lifetime import COUNTED
 from relay.store.schema import SENDER_REMOVED
-from relay.store.settling import give_back, turn, turn_recipients
 from relay.store.states import kept_after, known
 
-_FIND: Final = "SELECT id, state FROM entry WHERE queue_id = ?"
-_FILE: Final = "SELECT size, crc32, in_file FROM entry WHERE id = ?"
+_FIND: Final = "SELECT state, size, crc32, in_file FROM entry WHERE id = ?"
 _ORPHANS: Final = f"""
     SELECT id FROM entry
     WHERE state = '{State.HELD}' AND reason = '{SENDER_REMOVED}'
@@ -50,43 +45,15 @@ class Suspect(NamedTuple):
     in_file: int
 
 
-def suspect(
-    connection: Connection, queue_id: QueueId, *, now: int, opened_at: int
-) -> Suspect | None:
+def suspect(connection: Connection, entry: int, *, now: int, opened_at: int) -> Suspect | None:
     """Look at an entry that is corrupt; None where there is none, or it is not."""
-    row = connection.execute(_FIND, (queue_id,)).fetchone()
-    if row is None or known(row[1]) not in (State.CORRUPT, None):
+    row = connection.execute(_FIND, (entry,)).fetchone()
+    if row is None:
         return None
-    complaint = complaint_of_entry(connection, row[0], now=now, opened_at=opened_at)
-    return Suspect(complaint, *connection.execute(_FILE, (row[0],)).fetchone())
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """One call of ports.QueueView.retry. `complaint` says what is wrong with what is corrupt."""
-
-    queue_id: QueueId
-    now: datetime
-    opened_at: int
-    complaint: str
-
-    def __call__(self, connection: Connection) -> State | None:
-        """Make the entry due, unless it is in flight, or damaged still."""
-        row = connection.execute(_FIND, (self.queue_id,)).fetchone()
-        if row is None:
-            return None
-        entry, state = row[0], known(row[1]) or State.CORRUPT
-        now = milliseconds(self.now)
-        if state is State.CORRUPT and self.complaint:
-            following = kept_after(state, Turn.DAMAGED)
-            turn(connection, entry, following, None, self.complaint, self.now)
-            return following
-        following = kept_after(state, Turn.RETRY)
-        if following is not State.READY:
-            return following
-        count(connection, entry, now=now, opened_at=self.opened_at)
-        turn_recipients(connection, entry, Turn.RETRY, now, None)
-        return give_back(connection, entry, self.now)
+    state, *file = row
+    if known(state) not in (State.CORRUPT, None):
+        return None
+    return Suspect(complaint_of_entry(connection, entry, now=now, opened_at=opened_at), *file)
 
 
 def readmit(

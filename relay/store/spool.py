@@ -31,7 +31,7 @@ _BORN: Final = BORN.value
 _ENTRIES: Final = Rows(
     "entry",
     "id, queue_id, sender, reverse_path, arrived_at, size, crc32, in_file, "
-    "state, due_at, reason, since, token, entered_at",
+    "state, due_at, reason, since, token, entered_at, message_id",
 )
 _CONTENTS: Final = Rows("content", "entry, octets")
 _RECIPIENTS: Final = Rows(
@@ -114,7 +114,7 @@ class AcceptedMail:
         if not isinstance(draft, StoredDraft) or draft.stage is not Stage.OPEN:
             raise SpoolError("there is no such draft; it was committed or discarded already")
         arrived_at = to_the_millisecond(self._clock.now())
-        mail = Mail(draft.queue_id, sender, envelope, arrived_at, draft.size)
+        mail = Mail(draft.queue_id, sender, envelope, arrived_at, draft.size, draft.message_id)
         self._backlogs.add(mail)
         try:
             octets = await draft.seal()
@@ -181,6 +181,7 @@ class Insertion:
                     at,
                     0,
                     at,
+                    mail.message_id,
                 )
             )
             if octets is not None:

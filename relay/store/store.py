@@ -18,12 +18,14 @@ from relay.mail.envelope import SenderName
 from relay.ports import Clock, SpoolError
 from relay.store import reserve as reserving
 from relay.store.backlog import Backlogs
+from relay.store.columns import milliseconds
 from relay.store.content import Contents
 from relay.store.disk import Room, file_system_of, refuse_unsafe, sync_directory
 from relay.store.lock import SpoolLock
 from relay.store.measure import Measure, waiting_lines
 from relay.store.mover import Mover
 from relay.store.opening import RECORD_DATABASE, SPOOL_DATABASE, Opening
+from relay.store.orders import StoredOrders
 from relay.store.queue import EntryQueue
 from relay.store.reader import Reader
 from relay.store.record import StoredRecord
@@ -41,6 +43,7 @@ class Store:
         *,
         spool: AcceptedMail,
         queue: EntryQueue,
+        orders: StoredOrders,
         record: StoredRecord,
         suppressions: SuppressionList,
         recovered: Recovered,
@@ -50,6 +53,7 @@ class Store:
     ) -> None:
         self.spool = spool
         self.queue = queue
+        self.orders = orders
         self.record = record
         self.suppressions = suppressions
         self.recovered = recovered
@@ -182,6 +186,15 @@ class Store:
                     facts=facts,
                     opened_at=opened_at,
                     on_settled=mover.wake,
+                ),
+                orders=StoredOrders(
+                    spool_writer,
+                    queue_reader,
+                    contents,
+                    backlogs,
+                    clock=clock,
+                    opened_at=milliseconds(opened_at),
+                    on_lines=mover.wake,
                 ),
                 record=StoredRecord(
                     record_writer,

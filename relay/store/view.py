@@ -1,4 +1,4 @@
-"""What operators may see of the queue (the questions of ports.QueueView).
+"""What operators may see of the queue (operators.QueueView).
 
 Knows how rows become values, damaged ones too: they are shown as far as they can be read. Looks by
 a connection of its own, so that it delays no commit.
@@ -9,42 +9,37 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from relay.mail.entry import QueuedMail, QueuedRecipient, State
 from relay.mail.envelope import Envelope, Mail, QueueId, SenderName
+from relay.operators import Axis, Found, Selection, Shape
+from relay.store import shaping
 from relay.store.columns import nearest_moment, shown_address
 from relay.store.reader import Reader
+from relay.store.selecting import Criteria, criteria_of, places, stretch_after
 from relay.store.states import known
 from relay.store.trouble import is_damage
 
+# In one JSON array: each row of an answer costs a wait for the interpreter lock.
 _ENTRIES: Final = """
-    SELECT queue_id, sender, reverse_path, arrived_at, size, state, due_at, reason,
-        (SELECT json_group_array(
+    SELECT json_group_array(json_array(
+        queue_id, sender, reverse_path, arrived_at, size, message_id, state, due_at, reason,
+        json((SELECT json_group_array(
                 json_array(position, address, state, attempts, reason, detail))
-            FROM recipient WHERE entry = id),
-        coalesce((SELECT recipients FROM attempt WHERE entry = id), '')
+            FROM recipient WHERE entry = id)),
+        coalesce((SELECT recipients FROM attempt WHERE entry = id), '')))
     FROM entry """
-_PAGE: Final = _ENTRIES + "WHERE queue_id > ? ORDER BY queue_id LIMIT ?"
+_SOME: Final = _ENTRIES + "WHERE id IN (SELECT value FROM json_each(?))"  # noqa: S608 - ours
 _ONE: Final = _ENTRIES + "WHERE queue_id = ?"
 _BY_NUMBER: Final = _ENTRIES + "WHERE id = ?"
-# From the index alone, so that no damaged row is met.
-_NAMES: Final = """
-    SELECT queue_id, id FROM entry WHERE queue_id > ? ORDER BY queue_id LIMIT ?"""
-_LAST_KEY: Final = """
-    SELECT entry, address FROM recipient WHERE (entry, address) > (?, ?)
-    ORDER BY entry, address LIMIT 1 OFFSET ?"""
-_ADDRESSED: Final = """
-    SELECT DISTINCT entry FROM recipient
-    WHERE (entry, address) > (?, ?) AND (entry, address) <= (?, ?) AND lower(address) = ?
-    ORDER BY entry"""
 
-# Recipients gone through in one transaction: some 10 ms of the reader's time.
+# What one answer weighs at most: some 10 ms of the reader's time to find, and 5 MB of JSON.
 _RECIPIENTS: Final = 20_000
-_Key: TypeAlias = tuple[int, str]
-_FIRST: Final[_Key] = (0, "")
-_END: Final[_Key] = ((1 << 63) - 1, "")
+# Stretches gone through for one answer, so that none is waited for much longer than a second.
+_STRETCHES: Final = 50
 
 
 class View:
@@ -61,24 +56,20 @@ class View:
         """Return the senders with entries in the spool, configured or not."""
         return await self._reader.ask(_senders)
 
-    async def list_entries(self, after: str, limit: int) -> Sequence[QueuedMail]:
-        """Return entries in order of queue id, after the given one."""
-        return await self._reader.ask(partial(_page, after=after, limit=limit))
+    async def find(self, selection: Selection, after: str, limit: int) -> Found:
+        """Return entries in order of queue id, after the given one, and where to go on.
 
-    async def addressed_to(self, recipient: str, limit: int) -> Sequence[QueuedMail]:
-        """Return entries with that recipient, oldest first; case is ignored.
-
-        Goes through all recipients if it must, in short transactions between which others look.
+        Goes through what of the queue it must, in short transactions between which others look.
         """
-        found: list[QueuedMail] = []
-        key: _Key | None = _FIRST
-        while key is not None and len(found) < limit:
-            search = partial(_search, after=key, address=recipient.lower())
-            more, key = await self._reader.ask(search)
-            # Recipients of one entry may be on two pages.
-            known_ids = {entry.mail.queue_id for entry in found[-1:]}
-            found += [entry for entry in more if entry.mail.queue_id not in known_ids]
-        return found[:limit]
+        entries: list[QueuedMail] = []
+        key: str | None = after
+        for _ in range(_STRETCHES):
+            if key is None or len(entries) >= limit:
+                break
+            look = partial(_find, selection=selection, after=key, limit=limit - len(entries))
+            more, key = await self._reader.ask(look)
+            entries += more
+        return Found(entries, key)
 
     async def show(self, queue_id: QueueId) -> QueuedMail | None:
         """Return one entry, or None when the spool does not know it."""
@@ -87,6 +78,22 @@ class View:
             return _one(connection, _ONE, queue_id, queue_id)
 
         return await self._reader.ask(one)
+
+    async def with_message_id(self, message_id: str, limit: int) -> Sequence[QueuedMail]:
+        """Return entries whose header has that Message-ID, oldest first."""
+        found: list[QueuedMail] = []
+        key: str | None = ""
+        while key is not None and len(found) < limit:
+            look = partial(_with_message_id, message_id=message_id, after=key)
+            more, key = await self._reader.ask(look)
+            found += more
+        return found[:limit]
+
+    async def shape(self, selection: Selection, axis: Axis, after: str, now: datetime) -> Shape:
+        """Count some of the queue, in order of queue id after the given one, by age."""
+        return await self._reader.ask(
+            partial(shaping.shape, selection=selection, axis=axis, after=after, now=now)
+        )
 
 
 def count_by_state(connection: sqlite3.Connection) -> dict[State, int]:
@@ -102,28 +109,58 @@ def _senders(connection: sqlite3.Connection) -> list[SenderName]:
     return [SenderName(sender) for (sender,) in rows]
 
 
-def _page(connection: sqlite3.Connection, *, after: str, limit: int) -> list[QueuedMail]:
+def _find(
+    connection: sqlite3.Connection, *, selection: Selection, after: str, limit: int
+) -> tuple[list[QueuedMail], str | None]:
+    """Look through one stretch; return what was found, and where to go on."""
+    stretch, key = stretch_after(connection, selection, after, wanted=limit)
+    if stretch is None:
+        return [], None
+    found, damaged = places(connection, stretch, criteria_of(selection))
+    names = {place.id: place.queue_id for place in found} | dict(damaged)
+    # A damaged id may be read as one that sorts before itself: asked for what comes after it, we
+    # would come to it again for ever.
+    order = sorted(number for number in names if names[number] > after)
+    order.sort(key=names.__getitem__)
+    weights = {place.id: place.recipients for place in found}
+    taken: list[int] = []
+    room = _RECIPIENTS
+    for number in order:
+        if len(taken) == limit or room <= 0:
+            key = names[taken[-1]]
+            break
+        taken.append(number)
+        room -= weights.get(number, 0)
+    shown = _some(connection, taken, names)
+    return shown, key
+
+
+def _some(
+    connection: sqlite3.Connection, numbers: Sequence[int], names: Mapping[int, str]
+) -> list[QueuedMail]:
+    """Return entries, in order of their names; those that cannot be read bear theirs."""
     try:
-        rows = connection.execute(_PAGE, (after, limit)).fetchall()
-        page: list[QueuedMail | None] = [_queued_mail(*row) for row in rows]
+        (rows,) = connection.execute(_SOME, (json.dumps(numbers),)).fetchone()
+        shown: list[QueuedMail | None] = [_queued_mail(*row) for row in json.loads(rows)]
     except sqlite3.Error as error:
         if not is_damage(error):
             raise
-        names = connection.execute(_NAMES, (after, limit)).fetchall()
-        page = [_one(connection, _BY_NUMBER, number, name) for name, number in names]
-    # A damaged id may be shown as one that sorts before itself: asked for what comes after it, we
-    # would come to it again for ever.
-    return [entry for entry in page if entry is not None and entry.mail.queue_id > after]
+        shown = [_one(connection, _BY_NUMBER, number, names[number]) for number in numbers]
+    found = [entry for entry in shown if entry is not None]
+    return sorted(found, key=lambda entry: entry.mail.queue_id)
 
 
-def _search(
-    connection: sqlite3.Connection, *, after: _Key, address: str
-) -> tuple[list[QueuedMail], _Key | None]:
-    """Look through one page of recipients; return what was found, and where to go on."""
-    last: _Key | None = connection.execute(_LAST_KEY, (*after, _RECIPIENTS - 1)).fetchone()
-    rows = connection.execute(_ADDRESSED, (*after, *(last or _END), address)).fetchall()
-    found = [_one(connection, _BY_NUMBER, number, f"#{number}") for (number,) in rows]
-    return [entry for entry in found if entry is not None], last
+def _with_message_id(
+    connection: sqlite3.Connection, *, message_id: str, after: str
+) -> tuple[list[QueuedMail], str | None]:
+    """Look through one stretch for a Message-ID; return what was found, and where to go on."""
+    stretch, key = stretch_after(connection, Selection(), after)
+    if stretch is None:
+        return [], None
+    criteria = Criteria(" AND message_id = :message_id", {"message_id": message_id}, False, False)
+    found, _ = places(connection, stretch, criteria)
+    names = {place.id: place.queue_id for place in found}
+    return _some(connection, list(names), names), key
 
 
 def _one(
@@ -131,13 +168,13 @@ def _one(
 ) -> QueuedMail | None:
     """Return one entry; one that cannot be read bears its name and what is wrong with it."""
     try:
-        row = connection.execute(question, (key,)).fetchone()
+        (rows,) = connection.execute(question, (key,)).fetchone()
     except sqlite3.Error as error:
         if not is_damage(error):
             raise
         mail = Mail(QueueId(name), SenderName(""), Envelope(None, ()), nearest_moment(0), 0)
         return QueuedMail(mail, State.CORRUPT, None, f"it cannot be read: {error}", ())
-    return None if row is None else _queued_mail(*row)
+    return next((_queued_mail(*row) for row in json.loads(rows)), None)
 
 
 def _queued_mail(  # noqa: PLR0913, PLR0917 - the columns of one row
@@ -146,14 +183,14 @@ def _queued_mail(  # noqa: PLR0913, PLR0917 - the columns of one row
     path: str,
     arrived_at: int,
     size: int,
+    message_id: str,
     state: str,
     due_at: int | None,
     reason: str,
-    recipients: str,
+    recipients: list[list[Any]],
     marked: str,
 ) -> QueuedMail:
-    rows: list[list[Any]] = json.loads(recipients)
-    rows.sort()
+    rows = sorted(recipients)
     in_flight = set(marked.splitlines())
     shown = tuple(
         QueuedRecipient(
@@ -166,7 +203,8 @@ def _queued_mail(  # noqa: PLR0913, PLR0917 - the columns of one row
     )
     reverse_path = shown_address(path) if path else None
     envelope = Envelope(reverse_path, tuple(one.address for one in shown))
-    mail = Mail(QueueId(queue_id), SenderName(sender), envelope, nearest_moment(arrived_at), size)
+    came = nearest_moment(arrived_at)
+    mail = Mail(QueueId(queue_id), SenderName(sender), envelope, came, size, message_id)
     due = None if due_at is None else nearest_moment(due_at)
     current = known(state)
     if current is None:

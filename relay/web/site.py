@@ -44,6 +44,17 @@ class Site:
         self._listening: asyncio.Server | None = None
         self._path: Path | None = None
 
+    async def open(self) -> None:
+        """Serve on no socket of its own, but only connections it is given."""
+        await self._runner.setup()
+
+    async def serve(self, connection: socket.socket) -> None:
+        """Serve a connection that somebody else has made."""
+        server = self._runner.server
+        if server is None:
+            raise ConnectionResetError("the site is closed")
+        await asyncio.get_running_loop().connect_accepted_socket(server, connection)
+
     async def listen(self, host: str, port: int) -> int:
         """Serve on a TCP port; return it (port 0 takes a free one). Raises OSError."""
         await self._runner.setup()

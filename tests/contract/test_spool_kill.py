@@ -63,11 +63,11 @@ async def test_what_was_told_of_is_there(tmp_path: Path, told: int) -> None:
     assert len(acknowledged) >= told
     async with opened(tmp_path) as spool:
         assert spool.store.recovered.corrupt == 0
-        entries = await spool.store.queue.list_entries("", 100_000)
+        entries = await spool.entries()
         known = {entry.mail.queue_id for entry in entries}
         assert set(acknowledged) <= known
         for queue_id in known:
-            await spool.store.queue.retry(queue_id, now=spool.clock.now())
+            await spool.retry(queue_id)
         whole = set()
         for claim in await spool.claim(len(known)):
             content = claim.content

@@ -19,7 +19,8 @@ import pytest
 from relay.mail.address import Address
 from relay.mail.entry import State
 from relay.mail.envelope import Mail, SenderName
-from relay.ports import Claim, ContentFile, LeaseLostError, Queue, QueueView
+from relay.operators import QueueView, Selection
+from relay.ports import Claim, ContentFile, LeaseLostError, Queue
 from tests.unit.store.stores import (
     BILLING,
     JANE,
@@ -47,7 +48,7 @@ async def test_the_store_is_what_the_ports_describe(spool: Opened) -> None:
     queue: Queue = spool.store.queue
     view: QueueView = spool.store.queue
     assert not await queue.senders()
-    assert not await view.list_entries("", 10)
+    assert await view.find(Selection(), "", 10) == ([], None)
 
 
 # --- claiming -------------------------------------------------------------------------------------

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
+from sqlite3 import Connection
 
 import pytest
 
 from relay.mail.address import Address
+from relay.mail.envelope import Mail
 from relay.mail.feedback import (
     FeedbackEvent,
     FeedbackKind,
@@ -18,6 +21,7 @@ from relay.mail.feedback import (
 )
 from relay.policy.suppression import suppressions
 from relay.ports import Record, SpoolError, Suppressions
+from relay.store import ledger
 from relay.store.digests import Digests
 from tests.unit.store.stores import JANE, JOE, JOHN, Opened, failed, opened, relayed
 
@@ -377,3 +381,83 @@ async def test_a_trace_is_cut_to_its_newest_lines(spool: Opened) -> None:
     lines = await spool.store.record.trace("0100-abc", 2)
     assert [line.at for line in lines] == [spool.clock.now() + n * HOUR for n in (3, 4)]
     assert await spool.store.record.trace("nothing", 2) == []
+
+
+# --- by Message-ID --------------------------------------------------------------------------------
+
+MESSAGE_ID = "20260301.1@erp.example.com"
+DAY = timedelta(days=1)
+
+
+async def send(spool: Opened, message_id: str) -> Mail:
+    mail = await spool.accept(JANE, JOHN, message_id=message_id)
+    await spool.settle(await spool.claim_one(), relayed(), relayed())
+    return mail
+
+
+async def test_a_message_id_finds_every_mail_that_has_it_whenever_it_came(spool: Opened) -> None:
+    mails = []
+    for wait in (0 * DAY, DAY, HOUR, 40 * DAY):
+        spool.clock.advance(wait)
+        mails.append(await send(spool, MESSAGE_ID))
+        for name in ("", "other@erp.example.com", MESSAGE_ID.upper()):
+            await send(spool, name)
+    lines = await spool.store.record.trace_message(MESSAGE_ID, 100)
+    assert list(dict.fromkeys(line.queue_id for line in lines)) == [m.queue_id for m in mails]
+    assert [line.fact for line in lines][:4] == ["accepted", "accepted", "relayed", "relayed"]
+    assert [line.at for line in lines] == sorted(line.at for line in lines)
+    # Of too many, the newest.
+    (line,) = await spool.store.record.trace_message(MESSAGE_ID, 1)
+    assert line.queue_id == mails[-1].queue_id
+    assert await spool.store.record.trace_message("nothing@erp.example.com", 100) == []
+
+
+async def test_an_empty_ledger_knows_no_message_id(spool: Opened) -> None:
+    assert await spool.store.record.trace_message(MESSAGE_ID, 100) == []
+
+
+async def test_a_message_id_is_kept_over_attempts_and_a_crash(tmp_path: Path) -> None:
+    async with opened(tmp_path) as spool:
+        mail = await spool.accept(message_id=MESSAGE_ID)
+        await spool.settle(await spool.claim_one(), spool.deferred(HOUR))
+        spool.clock.advance(HOUR)
+        await spool.claim_one()
+    async with opened(tmp_path, spool.clock) as spool:
+        assert (await spool.show(mail)).mail == mail
+        lines = await spool.store.record.trace_message(MESSAGE_ID, 100)
+        assert [line.fact for line in lines] == ["accepted", "deferred", "ambiguous"]
+
+
+@pytest.mark.P6
+async def test_no_question_for_a_message_id_is_about_more_than_a_day(
+    spool: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await send(spool, MESSAGE_ID)
+    spool.clock.advance(29 * DAY)
+    await send(spool, "other@erp.example.com")
+    asked: list[int] = []
+    mails_with = ledger.mails_with
+
+    def watched(connection: Connection, message_id: str, since: int, *, limit: int) -> list[str]:
+        asked.append(since)
+        return mails_with(connection, message_id, since, limit=limit)
+
+    monkeypatch.setattr(ledger, "mails_with", watched)
+    assert await spool.store.record.trace_message(MESSAGE_ID, 100)
+    assert len(asked) == 30
+    assert {before - after for before, after in pairwise(asked)} == {24 * 60}
+
+
+# --- the audit ------------------------------------------------------------------------------------
+
+
+async def test_what_operators_do_to_mail_is_written_down(spool: Opened) -> None:
+    now = spool.clock.now()
+    await spool.store.record.audit("root", "drop", "sender billing", "by root: junk", now=now)
+    rows = await spool.record_writer.run(
+        lambda connection: connection.execute(
+            "SELECT at, actor, action, subject, detail FROM audit"
+        ).fetchall()
+    )
+    at = int(now.timestamp() * 1000)
+    assert rows == [(at, "root", "drop", "sender billing", "by root: junk")]

@@ -1,4 +1,4 @@
-"""What ports.QueueView promises, kept by the store."""
+"""What operators.QueueView promises, kept by the store."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from relay.mail.address import Address
 from relay.mail.entry import State
 from relay.mail.envelope import QueueId, SenderName
+from relay.operators import Selection
 from relay.ports import ContentFile, SpoolError
 from tests.unit.store.stores import BILLING, JANE, JOE, JOHN, LARGE, Opened, failed, opened, relayed
 
@@ -46,10 +47,11 @@ async def test_entries_are_listed_by_queue_id_page_by_page(spool: Opened) -> Non
     for _ in range(5):
         mails.append(await spool.accept(JANE, JOHN))
         spool.clock.advance(MINUTE)
-    after, pages = "", []
-    while page := await spool.store.queue.list_entries(after, 2):
-        pages.append([entry.mail for entry in page])
-        after = page[-1].mail.queue_id
+    after: str | None = ""
+    pages = []
+    while after is not None:
+        entries, after = await spool.store.queue.find(Selection(), after, 2)
+        pages.append([entry.mail for entry in entries])
     assert pages == [mails[:2], mails[2:4], mails[4:]]
 
 
@@ -67,7 +69,7 @@ async def test_an_entry_is_shown_as_it_stands(spool: Opened) -> None:
 
 async def test_an_unknown_entry_is_none(spool: Opened) -> None:
     assert await spool.store.queue.show(UNKNOWN) is None
-    assert await spool.store.queue.retry(UNKNOWN, now=spool.clock.now()) is None
+    assert await spool.retry(UNKNOWN) is None
 
 
 async def test_the_senders_are_those_with_mail_configured_or_not(spool: Opened) -> None:
@@ -80,7 +82,7 @@ async def test_retrying_makes_waiting_and_failed_recipients_due_now(spool: Opene
     mail = await spool.accept(JANE, JOHN)
     await spool.settle(await spool.claim_one(), failed(), spool.deferred(60 * MINUTE))
     assert not await spool.claim()
-    assert await spool.store.queue.retry(mail.queue_id, now=spool.clock.now()) is State.READY
+    assert await spool.retry(mail) is State.READY
     claim = await spool.claim_one()
     assert claim.recipients == (JANE, JOHN)
     assert claim.attempts == {JANE: 2, JOHN: 2}
@@ -89,14 +91,14 @@ async def test_retrying_makes_waiting_and_failed_recipients_due_now(spool: Opene
 async def test_held_mail_can_be_retried(spool: Opened) -> None:
     mail = await spool.accept()
     await spool.store.queue.hold(await spool.claim_one(), "held", now=spool.clock.now())
-    assert await spool.store.queue.retry(mail.queue_id, now=spool.clock.now()) is State.READY
+    assert await spool.retry(mail) is State.READY
     assert (await spool.claim_one()).mail == mail
 
 
 async def test_retrying_takes_nothing_away_from_an_attempt(spool: Opened) -> None:
     mail = await spool.accept()
     claim = await spool.claim_one()
-    assert await spool.store.queue.retry(mail.queue_id, now=spool.clock.now()) is State.IN_FLIGHT
+    assert await spool.retry(mail) is State.IN_FLIGHT
     assert await spool.settle(claim, relayed()) is None
 
 
@@ -109,8 +111,7 @@ async def test_retrying_mends_no_content(spool: Opened, remains: bytes | None) -
     for claim in await spool.claim():
         await spool.store.queue.damaged(claim, "its checksum", now=spool.clock.now())
     for _ in range(2):
-        now = spool.clock.now()
-        assert await spool.store.queue.retry(mail.queue_id, now=now) is State.CORRUPT
+        assert await spool.retry(mail) is State.CORRUPT
         assert (await spool.show(mail)).reason.startswith("its content file ")
         assert not await spool.claim()
     assert not path.exists()
@@ -123,11 +124,10 @@ async def test_what_is_whole_again_is_retried(spool: Opened, place: str) -> None
     path = spool.path / "content" / mail.queue_id
     path.write_bytes(b"half")
     assert not await spool.claim()
-    now = spool.clock.now()
-    assert await spool.store.queue.retry(mail.queue_id, now=now) is State.CORRUPT
+    assert await spool.retry(mail) is State.CORRUPT
     # An operator has found a copy.
     (spool.path / place / mail.queue_id).write_bytes(LARGE)
-    assert await spool.store.queue.retry(mail.queue_id, now=now) is State.READY
+    assert await spool.retry(mail) is State.READY
     content = (await spool.claim_one()).content
     assert isinstance(content, ContentFile)
     assert content.path.read_bytes() == LARGE
@@ -138,7 +138,7 @@ async def test_small_content_that_was_whole_all_along_is_retried(spool: Opened) 
     mail = await spool.accept()
     claim = await spool.claim_one()
     await spool.store.queue.damaged(claim, "a bad cable", now=spool.clock.now())
-    assert await spool.store.queue.retry(mail.queue_id, now=spool.clock.now()) is State.READY
+    assert await spool.retry(mail) is State.READY
     assert (await spool.claim_one()).mail == mail
 
 
@@ -155,10 +155,10 @@ async def test_a_content_file_that_cannot_be_looked_at_keeps_its_entry_as_it_is(
 
     with monkeypatch.context() as patched:
         patched.setattr("relay.store.content.complaint_of_file", refuse)
-        with pytest.raises(SpoolError, match="Permission denied"):
-            await spool.store.queue.retry(mail.queue_id, now=spool.clock.now())
+        assert await spool.retry(mail) is State.CORRUPT
+    assert "spool_failed" in spool.facts.names()
     assert (await spool.show(mail)).reason == "a bad cable"
-    assert await spool.store.queue.retry(mail.queue_id, now=spool.clock.now()) is State.READY
+    assert await spool.retry(mail) is State.READY
 
 
 # --- by recipient ---------------------------------------------------------------------------------
@@ -172,13 +172,14 @@ async def test_entries_are_found_by_recipient_oldest_first_and_whatever_the_case
         mails.append(await spool.accept(*people))
         spool.clock.advance(MINUTE)
     for spelt in ("john@example.net", "JOHN@Example.NET"):
-        found = await spool.store.queue.addressed_to(spelt, 10)
+        found = await spool.entries(recipient=spelt)
         assert [entry.mail for entry in found] == [mails[0], mails[2], mails[3]]
-    assert [e.mail for e in await spool.store.queue.addressed_to(str(JOHN), 2)] == [
-        mails[0],
-        mails[2],
-    ]
-    assert await spool.store.queue.addressed_to("nobody@example.net", 10) == []
+    first, after = await spool.store.queue.find(Selection(recipient=str(JOHN)), "", 2)
+    assert [entry.mail for entry in first] == [mails[0], mails[2]]
+    assert after is not None
+    rest, after = await spool.store.queue.find(Selection(recipient=str(JOHN)), after, 2)
+    assert ([entry.mail for entry in rest], after) == ([mails[3]], None)
+    assert await spool.entries(recipient="nobody@example.net") == []
 
 
 @pytest.mark.P6
@@ -187,9 +188,13 @@ async def test_recipients_are_gone_through_in_short_transactions(
     spool: Opened, monkeypatch: pytest.MonkeyPatch, page: int
 ) -> None:
     monkeypatch.setattr("relay.store.view._RECIPIENTS", page)
+    monkeypatch.setattr("relay.store.selecting._DEEP", page)
     odd = Address.parse("JANE@example.net")
-    mails = [await spool.accept(JANE, JOHN, odd) for _ in range(4)]
-    found = await spool.store.queue.addressed_to("jane@example.net", 10)
+    mails = []
+    for _ in range(4):
+        mails.append(await spool.accept(JANE, JOHN, odd))
+        spool.clock.advance(MINUTE)
+    found = await spool.entries(recipient="jane@example.net")
     assert [entry.mail for entry in found] == mails
 
 
@@ -198,4 +203,4 @@ async def test_a_view_that_cannot_be_had_is_a_spool_error(tmp_path: Path) -> Non
         await spool.writer.run(methodcaller("execute", "ALTER TABLE tally RENAME TO lost"))
         with pytest.raises(SpoolError, match=r"spool\.db cannot be read: no such table: tally"):
             await spool.store.queue.counts()
-        assert await spool.store.queue.list_entries("", 10) == []
+        assert await spool.entries() == []

@@ -43,6 +43,7 @@ class FuzzDraft:
     def __init__(self, queue_id: QueueId, spool: FuzzSpool) -> None:
         self.queue_id = queue_id
         self.size = 0
+        self.message_id = ""
         self.pieces: list[bytes] = []
         self.fate = "open"
         self._spool = spool

@@ -143,7 +143,7 @@ class Life(RuleBasedStateMachine):
     def retry(self, data: st.DataObject) -> None:
         # In the order of arrival: ids of one millisecond have another order each time.
         queue_id = data.draw(st.sampled_from(list(self.owed)))
-        state = self.do(self.spool.store.queue.retry(queue_id, now=self.clock.now()))
+        state = self.do(self.spool.retry(queue_id))
         assert (state is not None) is bool(self.owed[queue_id])
 
     @rule()
@@ -193,7 +193,7 @@ class Life(RuleBasedStateMachine):
     def nothing_is_lost_and_nothing_relayed_is_kept(self) -> None:
         if not hasattr(self, "spool"):
             return
-        entries = self.do(self.spool.store.queue.list_entries("", 1000))
+        entries = self.do(self.spool.entries())
         known = {e.mail.queue_id: {one.address for one in e.recipients} for e in entries}
         assert known == {queue_id: owed for queue_id, owed in self.owed.items() if owed}
         flying = {e.mail.queue_id for e in entries if e.state is State.IN_FLIGHT}

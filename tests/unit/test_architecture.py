@@ -17,15 +17,26 @@ MAY_IMPORT = {
     "mail": set(),
     "policy": {"mail"},
     "ports": {"mail", "policy"},
-    "facts": {"mail", "policy", "ports"},
-    **{adapter: {"mail", "policy", "ports", "facts"} for adapter in ADAPTERS},
+    "operators": {"mail"},
+    "facts": {"mail", "policy", "ports", "operators"},
+    **{adapter: {"mail", "policy", "ports", "operators", "facts"} for adapter in ADAPTERS},
     # Values only: the composition root hands them out.
     "config": {"mail", "policy"},
     # Stands alone, so that it cannot share a mistake with what it tests.
     "simulator": {"mail"},
 }
 # The composition root and the command line may see everything below them.
-ROOTS = {"daemon", "wiring", "service", "clock", "vitals", "cli", "__main__", "__init__"}
+ROOTS = {
+    "daemon",
+    "offline",
+    "wiring",
+    "service",
+    "clock",
+    "vitals",
+    "cli",
+    "__main__",
+    "__init__",
+}
 
 ONLY_IMPORTER = {
     "yaml": "config",

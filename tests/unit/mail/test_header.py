@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from relay.mail import header
 from relay.mail.address import Address
-from relay.mail.header import FieldNames, HeaderBlock, HeaderError, mailboxes
+from relay.mail.header import FieldNames, HeaderBlock, HeaderError, mailboxes, message_id
 
 BLOCK = (
     b"From: Jane <jane@example.com>\r\n"
@@ -225,3 +225,31 @@ def test_no_reader_finds_another_author_than_we_do(pieces: list[str]) -> None:
     except (AttributeError, IndexError, TypeError):
         return  # this reader falls over some names and finds nobody
     assert {address.addr_spec.lower() for address in found} <= ours
+
+
+# --- Message-ID -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("block", "expected"),
+    [
+        (b"Message-ID: <1@erp.example.com>\r\n", "1@erp.example.com"),
+        (b"MESSAGE-id :\r\n <1@erp.example.com>\r\n", "1@erp.example.com"),
+        (b"Message-Id: <a>\r\nMessage-ID: <b>\r\n", "a"),
+        (b"Message-ID: no brackets at all\r\n", "no brackets at all"),
+        (b"Message-ID: <\xfc@x>\r\n", "\ufffd@x"),
+        (b"Message-ID:\r\n", ""),
+        (b"Subject: none\r\n", ""),
+        (b"Message-ID: <" + b"x" * 1000 + b">\r\n", "x" * 250),
+    ],
+)
+def test_the_message_id_is_what_mail_is_found_by(block: bytes, expected: str) -> None:
+    assert HeaderBlock.parse(block).message_id == expected
+
+
+def test_a_message_id_is_the_same_however_it_is_typed() -> None:
+    assert message_id(" <1@Erp.example.com>\n") == message_id("1@Erp.example.com")
+    assert (
+        message_id("<" + "x" * 1000 + ">")
+        == HeaderBlock.parse(b"Message-ID: <" + b"x" * 1000 + b">\r\n").message_id
+    )

@@ -11,9 +11,10 @@ from typing import Any
 
 from relay.mail.address import Address
 from relay.mail.entry import QueuedMail, Settled, State
-from relay.mail.envelope import Envelope, Mail, SenderName
+from relay.mail.envelope import Envelope, Mail, QueueId, SenderName
 from relay.mail.outcome import Ambiguous, Blame, Deferred, Failed, Relayed
 from relay.mail.reply import Reply
+from relay.operators import Order, Result, Selection, Turned, Verb
 from relay.ports import Claim, Claims
 from relay.store import Store
 from relay.store.writer import Writer
@@ -55,8 +56,10 @@ class Opened:
         content: bytes = SMALL,
         sender: SenderName = BILLING,
         reverse_path: Address | None = JOE,
+        message_id: str = "",
     ) -> Mail:
         draft = self.store.spool.draft()
+        draft.message_id = message_id
         await draft.append(content)
         envelope = Envelope(reverse_path, recipients or (JANE,))
         return await self.store.spool.commit(draft, sender, envelope)
@@ -83,6 +86,32 @@ class Opened:
         """Settle the first recipients of the claim."""
         outcomes = dict(zip(claim.recipients, settled, strict=False))
         return await self.store.queue.settle(claim, outcomes, now=self.clock.now(), mark=mark)
+
+    async def entries(self, **criteria: Any) -> Sequence[QueuedMail]:
+        """Return the entries meant, all of them without criteria, page by page."""
+        found: list[QueuedMail] = []
+        after: str | None = ""
+        while after is not None:
+            page = await self.store.queue.find(Selection(**criteria), after, 100)
+            found += page.entries
+            after = page.after
+        return found
+
+    async def order(
+        self, verb: Verb, *mails: Mail | QueueId, reason: str = "because", **words: Any
+    ) -> list[Turned]:
+        """Have an order carried out; `words` are criteria, or `new_sender` and `senders`."""
+        ids = frozenset(one.queue_id if isinstance(one, Mail) else one for one in mails)
+        more = {name: words.pop(name) for name in ("new_sender", "senders") if name in words}
+        selection = Selection(queue_ids=ids, **words)
+        order = Order(verb=verb, selection=selection, actor="op", reason=reason, **more)
+        return [one async for page in self.store.orders.carry_out(order) for one in page.mails]
+
+    async def retry(self, mail: Mail | QueueId) -> State | None:
+        """Retry one mail; return the state it is in then, or None if it is unknown."""
+        (turned,) = await self.order(Verb.RETRY, mail)
+        assert (turned.state is None) is (turned.result is Result.UNKNOWN)
+        return turned.state
 
     async def show(self, mail: Mail) -> QueuedMail:
         found = await self.store.queue.show(mail.queue_id)

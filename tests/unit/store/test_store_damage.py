@@ -16,6 +16,7 @@ import pytest
 
 from relay.mail.entry import QueuedMail, State
 from relay.mail.envelope import QUEUE_ID, Mail, QueueId, SenderName
+from relay.operators import Selection
 from relay.store.claiming import AGAIN, Claiming, Found
 from relay.store.recovery import Recovered
 from tests.unit.store.stores import JANE, JOHN, LARGE, LEASE, PATIENCE, Opened, failed, opened
@@ -88,11 +89,11 @@ async def test_a_damaged_row_is_shown_and_keeps_no_other_from_being_shown(
 ) -> None:
     mails = [await spool.accept(JANE), await spool.accept(JOHN)]
     await spoil(spool, statement)
-    entries = await spool.store.queue.list_entries("", 10)
+    entries = await spool.entries()
     assert [entry.mail.queue_id for entry in entries] == sorted(m.queue_id for m in mails)
     assert (await spool.show(mails[0])).mail.queue_id == mails[0].queue_id
     assert sum((await spool.store.queue.counts()).values()) == 2
-    assert len(await spool.store.queue.addressed_to(str(JOHN), 10)) == 1
+    assert len(await spool.entries(recipient=str(JOHN))) == 1
 
 
 @pytest.mark.P5
@@ -111,10 +112,11 @@ async def test_a_listing_comes_to_an_end_whatever_the_ids_are(spool: Opened) -> 
     good = await spool.accept()
     await spool.accept()
     await spoil(spool, "UPDATE entry SET queue_id = CAST(x'ffff' AS TEXT) WHERE id = 2")
-    after, seen = "", list[QueuedMail]()
-    while page := await spool.store.queue.list_entries(after, 1):
+    after: str | None = ""
+    seen = list[QueuedMail]()
+    while after is not None:
+        page, after = await spool.store.queue.find(Selection(), after, 1)
         seen += page
-        after = page[-1].mail.queue_id
     assert [entry.mail.queue_id for entry in seen] == [good.queue_id, "\ufffd\ufffd"]
 
 
@@ -126,7 +128,7 @@ async def test_a_damaged_queue_id_leads_to_no_file(spool: Opened, name: str) -> 
     await spoil(spool, f"UPDATE entry SET queue_id = '{name}' WHERE id = 1")  # noqa: S608
     (claim,) = await spool.claim(2)
     assert claim.mail == good
-    retried = await spool.store.queue.retry(QueueId(name), now=spool.clock.now())
+    retried = await spool.retry(QueueId(name))
     assert retried is State.CORRUPT
     await spool.store.spool._contents.close()
     assert (spool.path / "content" / mail.queue_id).exists()
@@ -141,11 +143,11 @@ async def test_a_retry_of_a_damaged_row_tells_what_is_wrong_until_it_is_mended(
     await spoil(spool, "UPDATE recipient SET address = 'nobody'")
     for _ in range(2):
         assert not await spool.claim()
-        state = await spool.store.queue.retry(mail.queue_id, now=spool.clock.now())
+        state = await spool.retry(mail)
         assert state is State.CORRUPT
     assert "not a mailbox" in (await spool.show(mail)).reason
     await spoil(spool, f"UPDATE recipient SET address = '{JANE}'")  # noqa: S608 - ours
-    assert await spool.store.queue.retry(mail.queue_id, now=spool.clock.now()) is State.READY
+    assert await spool.retry(mail) is State.READY
     assert (await spool.claim_one()).mail == mail
 
 
@@ -168,7 +170,7 @@ async def test_a_recipient_in_no_known_state_makes_its_entry_corrupt_at_last(
             await queue.hold(claim, "sender-removed", now=now)
         case _:
             await queue.release(claim, now=now, due_at=now)
-            await queue.retry(mail.queue_id, now=now)
+            await spool.retry(mail)
     shown = await spool.show(mail)
     assert (shown.state, shown.reason) == (State.CORRUPT, "the state of a recipient is unknown")
 
@@ -186,7 +188,7 @@ async def test_content_on_a_page_that_leads_nowhere_is_set_aside(tmp_path: Path)
         claims = await spool.claim(3)
         assert [claim.mail for claim in claims] == good
         assert "malformed" in (await spool.show(bad)).reason
-        assert await spool.store.queue.retry(bad.queue_id, now=spool.clock.now()) is State.CORRUPT
+        assert await spool.retry(bad) is State.CORRUPT
         assert spool.store.spool.has_room_for(1)
         await spool.accept()
 
@@ -223,7 +225,7 @@ async def test_rows_that_cannot_even_be_set_aside_keep_no_other_from_being_claim
         assert claims.next_due == {mails[0].sender: spool.clock.now() + AGAIN}
         assert "spool_failed" in spool.facts.names()
         assert spool.store.spool.has_room_for(1)
-        entries = await spool.store.queue.list_entries("", 1000)
+        entries = await spool.entries()
         assert [e.mail.queue_id for e in entries] == sorted(mail.queue_id for mail in mails)
         unreadable = {e.mail.queue_id for e in entries if "malformed" in e.reason}
         assert unreadable == lost

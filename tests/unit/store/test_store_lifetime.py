@@ -64,7 +64,7 @@ async def test_what_an_operator_lets_go_was_held_until_then(spool: Opened, verb:
     spool.clock.advance(HOUR)
     now = spool.clock.now()
     if verb == "retry":
-        assert await spool.store.queue.retry(mail.queue_id, now=now) is State.READY
+        assert await spool.retry(mail) is State.READY
     else:
         assert await spool.store.queue.readmit([BILLING], now=now) == 1
     spool.clock.advance(MINUTE)
@@ -82,7 +82,7 @@ async def test_what_waits_for_an_operator_neither_waits_nor_is_held(
     else:
         await spool.store.queue.damaged(claim, "half", now=spool.clock.now())
     spool.clock.advance(HOUR)
-    assert await spool.store.queue.retry(mail.queue_id, now=spool.clock.now()) is State.READY
+    assert await spool.retry(mail) is State.READY
     assert times(await spool.claim_one()) == (NONE, NONE)
 
 
@@ -121,6 +121,6 @@ async def test_a_clock_that_steps_back_takes_nothing_away(spool: Opened) -> None
     spool.clock.advance(-30 * MINUTE)
     await spool.settle(claim, spool.deferred(NONE))
     spool.clock.advance(-10 * MINUTE)
-    due = await spool.store.queue.retry(claim.mail.queue_id, now=spool.clock.now())
+    due = await spool.retry(claim.mail)
     assert due is State.READY
     assert times(await spool.claim_one()) == (HOUR, NONE)

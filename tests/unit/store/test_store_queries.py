@@ -10,7 +10,36 @@ from pathlib import Path
 
 import pytest
 
-from relay.store import claiming, due, ledger, lifetime, recovery, returning, schema, settling, view
+from relay.mail.entry import State
+from relay.mail.envelope import SenderName
+from relay.operators import Axis, Selection
+from relay.store import (
+    claiming,
+    due,
+    ledger,
+    lifetime,
+    recovery,
+    returning,
+    schema,
+    selecting,
+    settling,
+    shaping,
+    turning,
+    view,
+)
+from tests.builders import ARRIVED
+
+EVERY_CRITERION = Selection(
+    sender=SenderName("billing"),
+    recipient="jane@example.net",
+    domain="example.net",
+    states=frozenset(State),
+    arrived_before=ARRIVED,
+    arrived_after=ARRIVED,
+    reason="throttled",
+)
+CRITERIA = selecting.criteria_of(EVERY_CRITERION).sql
+WHICH = [where + CRITERIA for where in (selecting._RANGE, selecting._NAMED, selecting._ONE)]
 
 SPOOL_STATEMENTS = [
     due._DUE,
@@ -39,23 +68,32 @@ SPOOL_STATEMENTS = [
     recovery._IN_FILES,
     recovery._IN_FILE_IDS,
     returning._FIND,
-    returning._FILE,
     returning._ORPHANS,
     *returning._READMIT,
     lifetime._COUNT,
-    view._PAGE,
+    view._SOME,
     view._ONE,
     view._BY_NUMBER,
-    view._NAMES,
-    view._LAST_KEY,
-    view._ADDRESSED,
+    selecting._LAST_OF,
+    selecting._NAMES.format(which=selecting._RANGE),
+    *(selecting._PLACES.format(which=which) for which in WHICH),
+    *(shaping.question_for(axis, WHICH[0]) for axis in Axis),
+    turning._FIND.format(criteria=CRITERIA),
+    turning._TURN_RECIPIENTS,
+    turning._TURN_ENTRIES,
+    turning._FORGET_ATTEMPTS,
 ]
 RECORD_STATEMENTS = [
     *ledger._BY_MAIL,
     *ledger._BY_RECIPIENT,
     *ledger._BY_MESSAGE,
     ledger._MAIL_OF,
+    ledger._MAILS_WITH,
 ]
+
+
+# What a statement is given, or has found itself.
+HARMLESS = re.compile(r"VIRTUAL TABLE|^SCAN (\(subquery|CONSTANT ROW|known)")
 
 
 def in_words(statement: str) -> str:
@@ -89,14 +127,15 @@ def test_nothing_of_the_spool_is_gone_through_from_end_to_end(
     databases: dict[str, sqlite3.Connection], statement: str
 ) -> None:
     scans = [step for step in plan(databases["spool"], statement) if step.startswith("SCAN")]
-    assert all("VIRTUAL TABLE" in scan for scan in scans)
+    assert all(HARMLESS.search(scan) for scan in scans), scans
 
 
 @pytest.mark.parametrize("statement", RECORD_STATEMENTS, ids=in_words)
 def test_nothing_of_the_record_is_gone_through_from_end_to_end(
     databases: dict[str, sqlite3.Connection], statement: str
 ) -> None:
-    assert not [step for step in plan(databases["record"], statement) if step.startswith("SCAN")]
+    scans = [step for step in plan(databases["record"], statement) if step.startswith("SCAN")]
+    assert all(HARMLESS.search(scan) for scan in scans), scans
 
 
 def test_what_is_due_is_found_in_order(databases: dict[str, sqlite3.Connection]) -> None:

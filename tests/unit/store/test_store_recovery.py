@@ -98,11 +98,11 @@ async def test_what_was_not_in_flight_is_as_it_was(tmp_path: Path) -> None:
             await spool.settle(claim, outcome)
         await spool.store.queue.damaged(claims[4], "half", now=spool.clock.now())
         await spool.accept()
-        before = await spool.store.queue.list_entries("", 10)
+        before = await spool.entries()
         path = killed(spool, tmp_path / "b")
     async with opened(path) as spool:
         assert spool.store.recovered == Recovered(6, 0, 0, 0)
-        assert await spool.store.queue.list_entries("", 10) == before
+        assert await spool.entries() == before
 
 
 async def test_a_crash_during_recovery_only_repeats_it(tmp_path: Path) -> None:

@@ -1,0 +1,157 @@
+"""A stopped daemon's spool, opened for operators: the admin API over it, inside this process.
+
+Part of the composition root. The spool's own lock keeps it apart from a daemon, and from another
+operator.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+import threading
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from relay.clock import SystemClock
+from relay.facts import Facts
+from relay.mail.envelope import SenderName
+from relay.observe.logs import LogFormat, make_logger
+from relay.observe.maillog import MailLog
+from relay.observe.metrics import Metrics
+from relay.observe.sink import LogWriter
+from relay.policy.retry import AMBIGUOUS_WITHOUT_EVENTS
+from relay.ports import Clock, SpoolError
+from relay.store import Store
+from relay.store.store import RECORD_DATABASE, SPOOL_DATABASE
+from relay.web.admin import queue_only
+from relay.web.orders import Orders
+from relay.web.queue import QueueDesk
+from relay.web.site import Site
+from relay.wiring import node
+
+Connect = Callable[[], socket.socket]
+"""Returns a connection to the admin API."""
+
+Senders = Callable[[], Collection[SenderName] | None]
+"""Returns the configured senders, None where they are not known."""
+
+
+class NoSpoolError(SpoolError):
+    """There is no spool in that place."""
+
+
+_NOBODY: Final[Callable[[SenderName], None]] = lambda _: None  # noqa: E731 - wakes nobody
+
+
+def queue_desk(
+    store: Store,
+    facts: Facts,
+    clock: Clock,
+    senders: Senders,
+    rouse: Callable[[SenderName], None] = _NOBODY,
+) -> QueueDesk:
+    """Return what operators work on; `rouse` is told who has mail that an order made due."""
+    return QueueDesk(
+        view=store.queue,
+        orders=Orders(store.orders, store.record, facts, clock, rouse),
+        record=store.record,
+        clock=clock,
+        senders=senders,
+    )
+
+
+@contextmanager
+def stopped_spool(path: Path, senders: Collection[SenderName] | None) -> Iterator[Connect]:
+    """Open a spool that no daemon has, and yield the way to its admin API; close it after.
+
+    It is put in order first, as a daemon does at its start. Raises SpoolError in words for an
+    operator: there is no spool, or somebody has it. What goes wrong with it later is on standard
+    error.
+    """
+    for name in (SPOOL_DATABASE, RECORD_DATABASE):
+        # To open it would make one, and whoever mistypes a path would see an empty queue.
+        try:
+            (path / name).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            raise NoSpoolError(f"{path} is no spool: it has no {name}") from None
+        except OSError as error:
+            raise SpoolError(f"spool {path} cannot be used: {error.strerror}") from error
+    opened = _Opened(path, senders)
+    thread = threading.Thread(target=opened.run, name="spool", daemon=True)
+    thread.start()
+    try:
+        yield opened.wait()
+    finally:
+        opened.end()
+        thread.join()
+
+
+class _Opened:
+    """An open spool with a loop of its own, for a caller that has none."""
+
+    def __init__(self, path: Path, senders: Collection[SenderName] | None) -> None:
+        self._path = path
+        self._senders = senders
+        self._ready = threading.Event()
+        self._error: Exception | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._site: Site | None = None
+        self._ending = asyncio.Event()
+
+    def wait(self) -> Connect:
+        self._ready.wait()
+        if self._error is not None:
+            raise self._error
+        return self._connect
+
+    def end(self) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._ending.set)
+
+    def run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for
+            self._error = error
+        finally:
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        log = LogWriter(sys.stderr.buffer)
+        try:
+            # What is good news to a daemon's log is noise to somebody at a terminal.
+            facts = MailLog(make_logger("warning", LogFormat.CONSOLE, log), Metrics())
+            clock = SystemClock()
+            store = await Store.open(
+                self._path,
+                clock=clock,
+                facts=facts,
+                node=node(),
+                ambiguous_wait=AMBIGUOUS_WITHOUT_EVENTS,
+                # Nothing is accepted here, and what is there already is wherever it is.
+                unsafe=True,
+            )
+            async with store:
+                desk = queue_desk(store, facts, clock, lambda: self._senders)
+                self._site = site = Site(queue_only(desk), facts)
+                await site.open()
+                self._loop = asyncio.get_running_loop()
+                self._ready.set()
+                try:
+                    await self._ending.wait()
+                finally:
+                    desk.orders.stop()
+                    await site.close()
+        finally:
+            log.close()
+
+    def _connect(self) -> socket.socket:
+        """Return one end of a pair of sockets, whose other end is served. From another thread."""
+        assert self._loop is not None  # noqa: S101 - it was waited for
+        assert self._site is not None  # noqa: S101 - likewise
+        ours, theirs = socket.socketpair(socket.AF_UNIX)
+        asyncio.run_coroutine_threadsafe(self._site.serve(theirs), self._loop).result()
+        return ours
