@@ -122,8 +122,8 @@ class _Opened:
     async def _serve(self) -> None:
         log = LogWriter(sys.stderr.buffer)
         try:
-            # What is good news to a daemon's log is noise to somebody at a terminal.
-            facts = MailLog(make_logger("warning", LogFormat.CONSOLE, log), Metrics())
+            # What is news to a daemon's log is noise to somebody who has just asked for it.
+            facts = MailLog(make_logger("error", LogFormat.CONSOLE, log), Metrics())
             clock = SystemClock()
             store = await Store.open(
                 self._path,

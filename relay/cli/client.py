@@ -85,14 +85,18 @@ class AdminClient:
         target = "/v1/" + "/".join(quote(segment, safe="@") for segment in segments)
         if query:
             target += "?" + urlencode(query, doseq=True)
-        with closing(_Connection(self._connect)) as connection, self._in_words():
-            connection.request(method, target, None if body is None else json.dumps(body))
-            answer = connection.getresponse()
-            if answer.status >= _BAD_REQUEST and answer.status != _UNPROCESSABLE:
-                raise _refusal(answer.status, answer.read().decode(errors="replace"))
-            for line in answer:
-                document: dict[str, Any] = json.loads(line)
-                yield document
+        with closing(_Connection(self._connect)) as connection:
+            with self._in_words():
+                connection.request(method, target, None if body is None else json.dumps(body))
+                answer = connection.getresponse()
+                if answer.status >= _BAD_REQUEST and answer.status != _UNPROCESSABLE:
+                    raise _refusal(answer.status, answer.read().decode(errors="replace"))
+            try:
+                for line in answer:
+                    document: dict[str, Any] = json.loads(line)
+                    yield document
+            except (OSError, http.client.HTTPException, json.JSONDecodeError) as error:
+                raise AdminError("the daemon went away in the middle", TRY_LATER) from error
 
     def pages(self, noun: str, items: str, query: Query | None = None) -> Iterator[dict[str, Any]]:
         """Yield every item of a listing, page after page, in order of its key."""
@@ -109,8 +113,6 @@ class AdminClient:
             yield
         except PermissionError as error:
             raise AdminError(f"not allowed to open {self._path}", NOT_ALLOWED) from error
-        except json.JSONDecodeError as error:
-            raise AdminError("the daemon's answer broke off in the middle", TRY_LATER) from error
         except (OSError, http.client.HTTPException) as error:
             words = f"the daemon does not answer on {self._path} ({error}); is it running?"
             raise AdminError(words, UNREACHABLE) from error

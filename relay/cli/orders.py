@@ -81,7 +81,7 @@ def _foresee(daemon: AdminClient, asked: Asked, query: Mapping[str, Any]) -> int
 
 def _confirmed(daemon: AdminClient, asked: Asked, query: Mapping[str, Any]) -> bool:
     """Have the number of mails typed, which shows that it was read; False if there is none."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not _is_somebody_there():
         fail("this is for more mail than was named: see --dry-run, and confirm with --yes", USAGE)
     results = _results(daemon, asked, query, dry_run=True)
     count = results["changed"]
@@ -93,6 +93,10 @@ def _confirmed(daemon: AdminClient, asked: Asked, query: Mapping[str, Any]) -> b
     if sys.stdin.readline().strip().replace(",", "") != str(count):
         fail("not confirmed: nothing was changed", FOUND_BAD)
     return True
+
+
+def _is_somebody_there() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def _carry_out(daemon: AdminClient, asked: Asked, query: Mapping[str, Any]) -> int:

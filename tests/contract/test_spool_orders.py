@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from relay.mail.address import Address
 from relay.mail.entry import State, Turn
 from relay.mail.envelope import Mail, QueueId, SenderName
 from relay.operators import Order, QueueOrders, Result, Selection, Verb
@@ -430,3 +433,67 @@ async def test_orders_and_attempts_at_once_lose_nothing(spool: Opened) -> None:
     assert not left
     assert len(sent) + len(dropped) == 200
     assert not sent & dropped
+
+
+# --- at length ------------------------------------------------------------------------------------
+
+MANY = 20_000
+
+
+@dataclass
+class Flow:
+    """Mail that keeps coming in, and what each had to wait, in the time of the loop's thread."""
+
+    spool: Opened
+    waits: list[float] = field(default_factory=list)
+    mails: list[Mail] = field(default_factory=list)
+
+    async def run(self) -> None:
+        while True:
+            # Not the time on the wall: other people's work on this machine is no wait of ours.
+            began = time.thread_time()
+            self.mails.append(await self.spool.accept(sender=PRINTERS))
+            self.waits.append(time.thread_time() - began)
+
+
+@pytest.mark.P6
+@pytest.mark.timeout(300)
+async def test_a_long_queue_is_held_released_and_dropped_while_mail_comes_in(
+    spool: Opened,
+) -> None:
+    await spool.fill(MANY, state=State.READY)
+    flow = Flow(spool)
+    clients = [asyncio.create_task(flow.run()) for _ in range(8)]
+    for verb, state in ((Verb.HOLD, State.HELD), (Verb.RELEASE, State.READY), (Verb.DROP, None)):
+        spool.facts.told.clear()
+        before = len(flow.mails)
+        turned = await spool.order(verb, sender=BILLING)
+        assert [one.result for one in turned] == [Result.CHANGED] * MANY
+        assert {one.state for one in turned} == {state}
+        batches = [args[0] for name, args in spool.facts.told if name == "spool_committed"]
+        # In pages, with mail between them.
+        assert len(batches) >= MANY / 100
+        assert len(flow.mails) - before >= len(batches) / 4
+    for client in clients:
+        client.cancel()
+    await asyncio.wait(clients)
+    assert max(flow.waits) < 0.1, f"a mail waited {max(flow.waits):.3f} s of the loop's time"
+    assert spool.store.spool.backlog(BILLING) == (0, 0)
+    left = await spool.store.queue.counts()
+    assert left == dict.fromkeys(State, 0) | {State.READY: sum(left.values())}
+    assert len(flow.mails) <= sum(left.values()) <= len(flow.mails) + len(clients)
+
+
+@pytest.mark.P6
+@pytest.mark.parametrize(
+    ("recipients", "octets", "expected"),
+    # By 100 mails, 400 recipients, or 1 MiB of content.
+    [(1, 100, [100, 20, 0]), (300, 100, [2] * 60 + [0]), (1, 100_000, [11] * 10 + [10, 0])],
+)
+async def test_a_page_is_cut_where_mail_is_heavy(
+    spool: Opened, recipients: int, octets: int, expected: list[int]
+) -> None:
+    people = [Address("user", f"example{n}.net") for n in range(recipients)]
+    await asyncio.gather(*(spool.accept(*people, content=b"x" * octets) for _ in range(120)))
+    order = Order(verb=Verb.DROP, selection=Selection(), actor="op", reason="because")
+    assert [len(page.mails) async for page in spool.store.orders.carry_out(order)] == expected

@@ -27,6 +27,7 @@ from relay.mail.address import Address
 from relay.mail.entry import Settled, State
 from relay.mail.envelope import Mail, QueueId
 from relay.mail.outcome import Relayed
+from relay.operators import Result, Verb
 from relay.ports import Claim, LeaseLostError
 from tests.fakes import FrozenClock
 from tests.unit.store.stores import BILLING, LARGE, SMALL, Opened, failed, opened, relayed
@@ -52,6 +53,8 @@ class Life(RuleBasedStateMachine):
         self.owed: dict[QueueId, set[Address]] = {}
         self.claims: list[tuple[Claim, set[Address]]] = []
         self.stale: list[Claim] = []
+        # What an operator holds, and nobody has let go since.
+        self.on_hold: set[QueueId] = set()
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)
@@ -87,6 +90,7 @@ class Life(RuleBasedStateMachine):
         for claim in taken:
             assert claim.waited + claim.held <= self.clock.now() - claim.mail.arrived_at
             assert set(claim.recipients) <= self.owed[claim.mail.queue_id]
+            assert claim.mail.queue_id not in self.on_hold
             assert not [c for c, _ in self.claims if c.mail.queue_id == claim.mail.queue_id]
             self.claims.append((claim, set(claim.recipients)))
 
@@ -144,7 +148,25 @@ class Life(RuleBasedStateMachine):
         # In the order of arrival: ids of one millisecond have another order each time.
         queue_id = data.draw(st.sampled_from(list(self.owed)))
         state = self.do(self.spool.retry(queue_id))
+        self.on_hold.discard(queue_id)
         assert (state is not None) is bool(self.owed[queue_id])
+
+    @precondition(lambda self: self.owed)
+    @rule(data=st.data(), verb=st.sampled_from(list(Verb)), is_bulk=st.booleans())
+    def order(self, data: st.DataObject, verb: Verb, *, is_bulk: bool) -> None:
+        queue_ids = list(self.owed)
+        if not is_bulk:
+            queue_ids = [data.draw(st.sampled_from(queue_ids))]
+        flying = {claim.mail.queue_id for claim, _ in self.claims}
+        for one in self.do(self.spool.order(verb, *queue_ids)):
+            assert (one.result is Result.UNKNOWN) is (not self.owed[one.queue_id])
+            assert (one.result is Result.IN_FLIGHT) is (one.queue_id in flying)
+            if one.result is Result.CHANGED and verb is Verb.DROP:
+                self.owed[one.queue_id] = set()
+            if verb is Verb.HOLD and one.state is State.HELD:
+                self.on_hold.add(one.queue_id)
+            elif verb is not Verb.HOLD:
+                self.on_hold.discard(one.queue_id)
 
     @rule()
     def readmit(self) -> None:

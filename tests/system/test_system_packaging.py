@@ -98,7 +98,11 @@ VERBS = (
     "version",
     "queue list",
     "queue show",
+    "queue shape",
+    "queue hold",
+    "queue release",
     "queue retry",
+    "queue drop",
     "suppression list",
     "suppression show",
     "suppression add",
@@ -139,6 +143,17 @@ def test_make_names_only_targets_that_exist() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert len(named) >= 6
     assert named <= targets, named - targets
+
+
+async def test_help_is_quick_because_it_loads_no_more_than_it_shows() -> None:
+    """What takes longest to load is left out: pydantic, 0.2 s, and what draws tables."""
+    for words in ("--help", "queue --help"):
+        code, said = await run(sys.executable, "-X", "importtime", "-m", "relay", *words.split())
+        assert code == 0
+        loaded = set(re.findall(r"\| +([a-z_]+)", said))
+        assert "typer" in loaded
+        slow = {"pydantic", "pydantic_core", "rich", "aiohttp", "botocore", "sqlite3", "asyncio"}
+        assert not loaded & slow, f"relay {words} loads {loaded & slow}"
 
 
 async def test_usage_errors_exit_2() -> None:

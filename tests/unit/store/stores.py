@@ -7,16 +7,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from sqlite3 import Connection
 from typing import Any
+from zlib import crc32
 
 from relay.mail.address import Address
 from relay.mail.entry import QueuedMail, Settled, State
-from relay.mail.envelope import Envelope, Mail, QueueId, SenderName
+from relay.mail.envelope import Envelope, Mail, QueueId, SenderName, new_queue_id
 from relay.mail.outcome import Ambiguous, Blame, Deferred, Failed, Relayed
 from relay.mail.reply import Reply
 from relay.operators import Order, Result, Selection, Turned, Verb
 from relay.ports import Claim, Claims
 from relay.store import Store
+from relay.store.columns import milliseconds
 from relay.store.writer import Writer
 from tests.fakes import FrozenClock, RecordingFacts
 
@@ -63,6 +66,37 @@ class Opened:
         await draft.append(content)
         envelope = Envelope(reverse_path, recipients or (JANE,))
         return await self.store.spool.commit(draft, sender, envelope)
+
+    async def fill(
+        self, count: int, *, state: State = State.HELD, sender: SenderName = BILLING
+    ) -> list[QueueId]:
+        """Have many small mails in the queue, each for somebody else, before any is accepted."""
+        at = milliseconds(self.clock.now())
+        due_at = None if state is State.HELD else at
+        ids = [new_queue_id(self.clock.now() + timedelta(milliseconds=n)) for n in range(count)]
+
+        def insert(connection: Connection) -> None:
+            entries = (
+                (n, queue_id, sender, at, len(SMALL), crc32(SMALL), state, due_at, at, at)
+                for n, queue_id in enumerate(ids, 1)
+            )
+            connection.executemany(
+                "INSERT INTO entry (id, queue_id, sender, reverse_path, arrived_at, size, crc32, "
+                "in_file, state, due_at, reason, since, token, entered_at) "
+                "VALUES (?, ?, ?, 'app@example.com', ?, ?, ?, 0, ?, ?, '', ?, 0, ?)",
+                entries,
+            )
+            connection.executemany(
+                "INSERT INTO content VALUES (?, ?)", ((n, SMALL) for n in range(1, count + 1))
+            )
+            connection.executemany(
+                "INSERT INTO recipient VALUES (?, ?, 0, ?, 0, 0, ?, '', '', 0)",
+                ((n, f"user{n}@example.net", state, due_at) for n in range(1, count + 1)),
+            )
+            self.store.orders._backlogs.load(connection)
+
+        await self.writer.run(insert)
+        return ids
 
     async def claim(
         self, count: int = 1, *, sender: SenderName = BILLING, chunk: int = 50
