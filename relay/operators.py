@@ -43,6 +43,7 @@ class Selection:
     states: frozenset[State] = frozenset()
     arrived_before: datetime | None = None
     arrived_after: datetime | None = None
+    message_id: str = ""
     reason: str = ""
 
     @property
@@ -62,6 +63,7 @@ class Selection:
             ("state", ", ".join(sorted(self.states))),
             ("arrived before", _time(self.arrived_before)),
             ("arrived after", _time(self.arrived_after)),
+            ("Message-ID", self.message_id),
             ("waits for", self.reason),
         )
         return "; ".join(f"{name} {value}" for name, value in criteria if value) or "all mail"
@@ -180,10 +182,6 @@ class QueueView(Protocol):
         where to go on. Of what is too damaged to be judged, all is found by a selection of
         everything, of its id, or of what is corrupt.
         """
-        ...
-
-    async def with_message_id(self, message_id: str, limit: int) -> Sequence[QueuedMail]:
-        """Return entries whose header has that Message-ID, oldest first."""
         ...
 
     async def shape(self, selection: Selection, axis: Axis, after: str, now: datetime) -> Shape:

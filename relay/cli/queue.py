@@ -15,6 +15,8 @@ from relay.cli.words import fail, say, show, show_json, show_table
 
 # Ids that fit into the address of one request.
 _IDS: Final = 200
+# Mails in the queue that a trace shows.
+_TRACED: Final = 1000
 # Groups of a shape that are kept apart: beyond, the smallest become one.
 _GROUPS: Final = 20_000
 OTHERS: Final = "(others)"
@@ -116,7 +118,9 @@ def trace(whom: Whom, key: str, *, as_json: bool) -> None:
     """Tell the life of a mail."""
     with asking(whom) as daemon:
         answer = daemon.ask("GET", "trace", key)
-    entries, lines = answer["entries"], answer["lines"]
+        entries, lines = answer["entries"], answer["lines"]
+        for query in answer["search"]:
+            entries = entries or list(islice(find(daemon, query), _TRACED))
     if as_json:
         show_json({"type": "entry", **entry} for entry in entries)
         show_json({"type": "fact", **line} for line in lines)

@@ -102,6 +102,8 @@ def criteria_of(selection: Selection) -> Criteria:
         ask("arrived_at <= :before", before=milliseconds(selection.arrived_before))
     if selection.arrived_after is not None:
         ask("arrived_at >= :since", since=milliseconds(selection.arrived_after))
+    if selection.message_id:
+        ask("message_id = :message_id", message_id=selection.message_id)
     if selection.recipient:
         address = _lower(selection.recipient)
         ask(_OF_RECIPIENT.format(which="lower(address) = :address"), address=address)

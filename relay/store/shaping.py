@@ -6,7 +6,7 @@ Knows the tables, and one stretch of the queue at a time: whoever asks adds the 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from sqlite3 import Connection
 from sqlite3 import Error as SqliteError
@@ -62,6 +62,14 @@ def shape(
     return Shape(groups, total, key)
 
 
+def added(shape: Shape, more: Shape) -> Shape:
+    """Return two parts of a shape as one, that goes on where the second does."""
+    groups = dict(shape.groups)
+    for name, counts in more.groups.items():
+        groups[name] = _sum(groups.get(name, [0] * _COLUMNS), counts)
+    return Shape(groups, _sum(shape.total, more.total), more.after)
+
+
 def question_for(axis: Axis | None, which: str) -> str:
     """Return the question for counts by an axis, or by age alone, under a condition."""
     name, what, tables = _AXES[axis]
@@ -115,5 +123,5 @@ def _singly(
     return groups, total
 
 
-def _sum(counts: list[int], more: list[int]) -> list[int]:
+def _sum(counts: Sequence[int], more: Sequence[int]) -> list[int]:
     return [a + b for a, b in zip(counts, more, strict=True)]

@@ -15,11 +15,11 @@ from typing import Any, Final
 
 from relay.mail.entry import QueuedMail, QueuedRecipient, State
 from relay.mail.envelope import Envelope, Mail, QueueId, SenderName
-from relay.operators import Axis, Found, Selection, Shape
+from relay.operators import AGES, Axis, Found, Selection, Shape
 from relay.store import shaping
 from relay.store.columns import nearest_moment, shown_address
 from relay.store.reader import Reader
-from relay.store.selecting import Criteria, criteria_of, places, stretch_after
+from relay.store.selecting import criteria_of, places, stretch_after
 from relay.store.states import known
 from relay.store.trouble import is_damage
 
@@ -36,10 +36,12 @@ _SOME: Final = _ENTRIES + "WHERE id IN (SELECT value FROM json_each(?))"  # noqa
 _ONE: Final = _ENTRIES + "WHERE queue_id = ?"
 _BY_NUMBER: Final = _ENTRIES + "WHERE id = ?"
 
-# What one answer weighs at most: some 10 ms of the reader's time to find, and 5 MB of JSON.
+# What is read in one question: some 10 ms of the reader's time.
+_ENTRIES_AT_ONCE: Final = 250
 _RECIPIENTS: Final = 20_000
 # Stretches gone through for one answer, so that none is waited for much longer than a second.
 _STRETCHES: Final = 50
+_SHAPED: Final = 10
 
 
 class View:
@@ -66,7 +68,8 @@ class View:
         for _ in range(_STRETCHES):
             if key is None or len(entries) >= limit:
                 break
-            look = partial(_find, selection=selection, after=key, limit=limit - len(entries))
+            room = min(limit - len(entries), _ENTRIES_AT_ONCE)
+            look = partial(_find, selection=selection, after=key, limit=room)
             more, key = await self._reader.ask(look)
             entries += more
         return Found(entries, key)
@@ -79,21 +82,17 @@ class View:
 
         return await self._reader.ask(one)
 
-    async def with_message_id(self, message_id: str, limit: int) -> Sequence[QueuedMail]:
-        """Return entries whose header has that Message-ID, oldest first."""
-        found: list[QueuedMail] = []
-        key: str | None = ""
-        while key is not None and len(found) < limit:
-            look = partial(_with_message_id, message_id=message_id, after=key)
-            more, key = await self._reader.ask(look)
-            found += more
-        return found[:limit]
-
     async def shape(self, selection: Selection, axis: Axis, after: str, now: datetime) -> Shape:
         """Count some of the queue, in order of queue id after the given one, by age."""
-        return await self._reader.ask(
-            partial(shaping.shape, selection=selection, axis=axis, after=after, now=now)
-        )
+        shape = Shape({}, [0] * (len(AGES) + 1), after)
+        for _ in range(_SHAPED):
+            if shape.after is None:
+                break
+            look = partial(
+                shaping.shape, selection=selection, axis=axis, after=shape.after, now=now
+            )
+            shape = shaping.added(shape, await self._reader.ask(look))
+        return shape
 
 
 def count_by_state(connection: sqlite3.Connection) -> dict[State, int]:
@@ -148,19 +147,6 @@ def _some(
         shown = [_one(connection, _BY_NUMBER, number, names[number]) for number in numbers]
     found = [entry for entry in shown if entry is not None]
     return sorted(found, key=lambda entry: entry.mail.queue_id)
-
-
-def _with_message_id(
-    connection: sqlite3.Connection, *, message_id: str, after: str
-) -> tuple[list[QueuedMail], str | None]:
-    """Look through one stretch for a Message-ID; return what was found, and where to go on."""
-    stretch, key = stretch_after(connection, Selection(), after)
-    if stretch is None:
-        return [], None
-    criteria = Criteria(" AND message_id = :message_id", {"message_id": message_id}, False, False)
-    found, _ = places(connection, stretch, criteria)
-    names = {place.id: place.queue_id for place in found}
-    return _some(connection, list(names), names), key
 
 
 def _one(

@@ -95,44 +95,42 @@ class QueueResources:
         return resource.json_answer(entry_document(entry))
 
     async def trace(self, request: web.Request) -> web.Response:
-        """Tell what is known of a queue id, SES message id, recipient or Message-ID."""
-        key, desk = request.match_info["key"].strip(), self._desk
-        seen_by_recipients = _MESSAGE_ID_OF_SES.fullmatch(key)
-        if seen_by_recipients is not None:
-            key = seen_by_recipients[1]
+        """Tell what is known of a queue id, SES message id, recipient or Message-ID.
+
+        `entries` are those the ledger leads to. `search` are selections of the queue that may find
+        more, each to be tried where those before it find nothing: to go through the queue takes a
+        request for each page.
+        """
+        key = _name(request.match_info["key"])
+        record, named = self._desk.record, message_id(key)
         lines: Sequence[LedgerLine] = ()
         entries: list[QueuedMail] = []
+        search: list[dict[str, str]] = []
         # With its brackets it can be nothing else.
         if not key.startswith("<"):
-            key = key.upper() if QUEUE_ID.fullmatch(key.upper()) else key
-            lines = await desk.record.trace(key, resource.PAGE)
+            lines = await record.trace(key, resource.PAGE)
             if "@" in key:
-                entries = await self._addressed_to(key)
+                search = [{"address": key}] if self._is_recipient(key) else []
             else:
                 entries = await self._shown([QueueId(key), *(line.queue_id for line in lines)])
-        if not lines and not entries:
-            named = message_id(key)
-            lines = await desk.record.trace_message(named, resource.PAGE)
-            entries = list(await desk.view.with_message_id(named, _SHOWN))
+        if named and not lines and not entries:
+            lines = await record.trace_message(named, resource.PAGE)
+            by_message_id = {"message_id": named}
+            search = [by_message_id] if lines else [*search, by_message_id]
         return resource.json_answer(
             {
                 "entries": [entry_document(entry) for entry in entries],
                 "lines": [_line_document(line) for line in lines],
+                "search": search,
             }
         )
 
-    async def _addressed_to(self, recipient: str) -> list[QueuedMail]:
-        """Return mail in the queue for a recipient, however it is spelt."""
+    def _is_recipient(self, key: str) -> bool:
         try:
-            selection = selection_of({"address": recipient}, self._desk.clock.now())
+            selection_of({"address": key}, self._desk.clock.now())
         except web.HTTPBadRequest:
-            return []  # a Message-ID need not be a mailbox
-        entries: list[QueuedMail] = []
-        after: str | None = ""
-        while after is not None and len(entries) < resource.PAGE:
-            found, after = await self._desk.view.find(selection, after, resource.PAGE)
-            entries += found
-        return entries
+            return False  # a Message-ID need not be a mailbox
+        return True
 
     async def _shown(self, queue_ids: Sequence[QueueId]) -> list[QueuedMail]:
         """Return what of these mails is in the queue still."""
@@ -185,6 +183,15 @@ class QueueResources:
             new_sender=None if new_sender is None else SenderName(new_sender),
             senders=None if senders is None else frozenset(senders),
         )
+
+
+def _name(text: str) -> str:
+    """Read what an operator calls a mail."""
+    key = text.strip()
+    seen_by_recipients = _MESSAGE_ID_OF_SES.fullmatch(key)
+    if seen_by_recipients is not None:
+        return seen_by_recipients[1]
+    return key.upper() if QUEUE_ID.fullmatch(key.upper()) else key
 
 
 async def _tell(

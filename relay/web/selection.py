@@ -14,11 +14,12 @@ from aiohttp import web
 from relay.mail.address import Address, AddressError
 from relay.mail.entry import State
 from relay.mail.envelope import SENDER_NAME, SenderName
+from relay.mail.header import message_id
 from relay.operators import Selection
 from relay.web.resource import bad_request, queue_id
 
 _LISTS: Final = ("id", "state")
-_WORDS: Final = (*_LISTS, "sender", "address", "older_than", "newer_than", "why")
+_WORDS: Final = (*_LISTS, "sender", "address", "older_than", "newer_than", "message_id", "why")
 _LONGEST: Final = timedelta(days=3650)
 
 
@@ -49,6 +50,7 @@ def selection_of(words: Mapping[str, Any], now: datetime) -> Selection:
         states=frozenset(_state(one) for one in _texts(words, "state")),
         arrived_before=_ago(words, "older_than", now),
         arrived_after=_ago(words, "newer_than", now),
+        message_id=message_id(_text(words, "message_id")),
         reason=_text(words, "why"),
     )
 

@@ -106,7 +106,7 @@ async def test_mail_is_found_by_why_it_waits_in_the_words_it_is_shown_with(
 
 
 async def test_every_criterion_must_be_met(spool: Opened) -> None:
-    mail = await spool.accept(JANE)
+    mail = await spool.accept(JANE, message_id="1@erp.example.com")
     at = mail.arrived_at
     criteria: dict[str, Any] = {
         "queue_ids": frozenset({mail.queue_id}),
@@ -116,6 +116,7 @@ async def test_every_criterion_must_be_met(spool: Opened) -> None:
         "states": frozenset({State.HELD}),
         "arrived_before": at,
         "arrived_after": at,
+        "message_id": "1@erp.example.com",
         "reason": "wrong template",
     }
     await spool.order(Verb.HOLD, mail, reason="wrong template")
@@ -128,6 +129,7 @@ async def test_every_criterion_must_be_met(spool: Opened) -> None:
         "states": frozenset({State.READY}),
         "arrived_before": at - MINUTE,
         "arrived_after": at + MINUTE,
+        "message_id": "2@erp.example.com",
         "reason": "right template",
     }
     for name, value in others.items():
@@ -187,11 +189,9 @@ async def test_mail_in_the_queue_is_found_by_its_message_id(
         mails.append(await spool.accept(message_id=f"{name}@erp.example.com"))
         spool.clock.advance(MINUTE)
     await spool.accept()
-    view = spool.store.queue
-    shown = await view.with_message_id("1@erp.example.com", 10)
-    assert [entry.mail for entry in shown] == [mails[0], mails[4]]
-    assert len(await view.with_message_id("1@erp.example.com", 1)) == 1
-    assert await view.with_message_id("2@erp.example.com", 10) == []
+    assert await found(spool, message_id="1@erp.example.com") == [mails[0], mails[4]]
+    assert await found(spool, message_id="2@erp.example.com") == []
+    assert len(await found(spool)) == 6
 
 
 # --- the shape ------------------------------------------------------------------------------------

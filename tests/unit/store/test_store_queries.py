@@ -36,6 +36,7 @@ EVERY_CRITERION = Selection(
     states=frozenset(State),
     arrived_before=ARRIVED,
     arrived_after=ARRIVED,
+    message_id="1@erp.example.com",
     reason="throttled",
 )
 CRITERIA = selecting.criteria_of(EVERY_CRITERION).sql
