@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from relay.facts import Facts
-from relay.mail.entry import Settled
-from relay.mail.envelope import AccountName, SenderName
+from relay.mail.entry import Settled, State
+from relay.mail.envelope import AccountName, QueueId, SenderName
 from relay.mail.feedback import (
     FeedbackEvent,
     FeedbackKind,
@@ -26,6 +26,7 @@ from relay.mail.reply import Refusal, Reply
 from relay.observe.logs import LogFormat, make_logger
 from relay.observe.maillog import MailLog
 from relay.observe.metrics import Metrics
+from relay.operators import Order, Result, Selection, Verb
 from relay.ports import SendQuota
 from tests.builders import ARRIVED, a_mail, an_address
 
@@ -328,3 +329,74 @@ def test_a_flood_of_connections_does_not_fill_the_log(
     ]
     sample = 'relay_smtp_connections_refused_total{listener="legacy",reason="limit"}'
     assert log.value(sample) == 1000
+
+
+# --- orders ---------------------------------------------------------------------------------------
+
+
+def an_order(verb: Verb, new_sender: str = "") -> Order:
+    return Order(
+        verb=verb,
+        selection=Selection(sender=SenderName("billing"), states=frozenset({State.HELD})),
+        actor="root",
+        reason="wrong template",
+        new_sender=SenderName(new_sender) if new_sender else None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("verb", "event", "level"),
+    [
+        (Verb.HOLD, "queue.held", "info"),
+        (Verb.RELEASE, "queue.released", "info"),
+        (Verb.RETRY, "queue.retried", "info"),
+        (Verb.DROP, "queue.dropped", "warning"),
+    ],
+)
+def test_an_order_is_one_line_with_who_and_why_and_how_much(
+    verb: Verb, event: str, level: str
+) -> None:
+    log = Log()
+    sample = f'relay_queue_ordered_messages_total{{verb="{verb}"}}'
+    assert log.value(sample) == 0
+    results = {Result.CHANGED: 3, Result.IN_FLIGHT: 1}
+    log.facts.ordered(an_order(verb), results, is_whole=True)
+    (line,) = log.lines()
+    del line["timestamp"]
+    assert line == {
+        "event": event,
+        "level": level,
+        "actor": "root",
+        "selection": "sender billing; state held",
+        "reason": "wrong template",
+        "new_sender": "",
+        "is_whole": True,
+        "results": {"changed": 3, "in-flight": 1},
+    }
+    assert log.value(sample) == 3
+
+
+def test_a_drop_that_dropped_nothing_is_no_warning() -> None:
+    log = Log()
+    log.facts.ordered(an_order(Verb.DROP), {Result.IN_FLIGHT: 1}, is_whole=False)
+    assert log.lines()[0]["level"] == "info"
+
+
+def test_a_selection_says_what_is_meant_and_not_every_id() -> None:
+    assert Selection().words() == "all mail"
+    ids = frozenset(QueueId(f"{n:020}") for n in range(7))
+    first = ", ".join(f"{n:020}" for n in range(5))
+    assert Selection(queue_ids=ids).words() == f"id {first} and 2 more"
+    everything = Selection(
+        recipient="jane@example.net",
+        domain="example.net",
+        arrived_before=ARRIVED,
+        arrived_after=ARRIVED,
+        message_id="1@erp.example.com",
+        reason="throttled",
+    )
+    assert everything.words() == (
+        "to jane@example.net; to domain example.net; arrived before 2026-03-01T12:00:00+00:00; "
+        "arrived after 2026-03-01T12:00:00+00:00; Message-ID 1@erp.example.com; "
+        "waits for throttled"
+    )

@@ -189,3 +189,17 @@ async def test_a_header_that_is_given_up_gives_its_room_back(
     for _ in range(2):
         await intake.discard()
         assert window.taken == 0
+
+
+@pytest.mark.parametrize("cut", [1, 30, 40, 200])
+async def test_the_draft_is_told_the_message_id_that_mail_is_found_by(cut: int) -> None:
+    content = FROM + b"Message-ID:\r\n <1@erp.example.com>\r\nBcc: x@example.net\r\n\r\nHi\r\n"
+    refusal, spool = await take(content[:cut], content[cut:])
+    assert refusal is None
+    assert spool.drafts[0].message_id == "1@erp.example.com"
+
+
+async def test_a_draft_without_a_message_id_has_an_empty_one() -> None:
+    refusal, spool = await take(FROM + b"\r\nMessage-ID: <in@the.body>\r\n")
+    assert refusal is None
+    assert not spool.drafts[0].message_id

@@ -11,6 +11,7 @@ import pytest
 
 from relay.ports import SpoolError
 from relay.store import schema
+from tests.unit.store.stores import opened, relayed
 
 FIRST = ("CREATE TABLE fruit (name TEXT) STRICT", "INSERT INTO fruit VALUES ('apple')")
 SECOND = ("ALTER TABLE fruit ADD COLUMN weight INTEGER NOT NULL DEFAULT 1",)
@@ -109,3 +110,31 @@ def test_a_reader_cannot_write(connection: sqlite3.Connection, tmp_path: Path) -
         assert reader.execute("SELECT name FROM fruit").fetchall() == [("apple",)]
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
             reader.execute("DELETE FROM fruit")
+
+
+@pytest.mark.P1
+async def test_mail_of_the_first_version_goes_on_in_the_newest(tmp_path: Path) -> None:
+    """Its entries, and what its ledger was still to be told."""
+    with closing(schema.connect(tmp_path / "spool.db")) as spool:
+        schema.migrate(spool, schema.SPOOL[:1])
+        spool.execute(
+            "INSERT INTO entry VALUES (1, '06H04YCY58GVCD1MB7KG', 'billing', 'a@example.com', "
+            "0, 2, 1293356558, 0, 'scheduled', 0, 'throttled', 0, 1, 0, 0, 0)"
+        )
+        spool.execute("INSERT INTO content VALUES (1, x'4869')")
+        spool.execute(
+            "INSERT INTO recipient VALUES "
+            "(1, 'jane@example.net', 0, 'scheduled', 1, 0, 0, 'throttled', '', 1)"
+        )
+        spool.execute(
+            "INSERT INTO outbox VALUES (1, '06H04YCY58GVCD1MB7KG', 'jane@example.net', 1, "
+            "'deferred', 0, 'billing', 'a@example.com', 0, 2, '', 'slow down')"
+        )
+    with closing(schema.connect(tmp_path / "record.db")) as record:
+        schema.migrate(record, schema.RECORD[:1])
+    async with opened(tmp_path) as store:
+        assert await store.facts_of("06H04YCY58GVCD1MB7KG") == ["deferred"]
+        claim = await store.claim_one()
+        assert (claim.content, claim.mail.message_id) == (b"Hi", "")
+        assert await store.settle(claim, relayed()) is None
+        assert await store.facts_of("06H04YCY58GVCD1MB7KG") == ["deferred", "relayed"]
