@@ -82,8 +82,8 @@ def _time(at: datetime | None) -> str:
 class Order:
     """An operator's verb, for a selection.
 
-    `new_sender` takes over mail of senders that are configured no more, and no other mail (only
-    with release). `senders` are those configured, None where that is not known.
+    With `new_sender` only mail of senders that are configured no more is released, as that one's.
+    `senders` are those configured, None where that is not known.
     """
 
     verb: Verb
@@ -107,6 +107,8 @@ class Result(StrEnum):
     """It makes no difference to mail in that state."""
     IN_FLIGHT = "in-flight"
     """SES has it at this moment: it is not called back, and may be asked for again."""
+    ON_HOLD = "on-hold"
+    """An operator holds it: to retry mail lets it go only where it, or held mail, is named."""
     NO_SENDER = "no-sender"
     """Its sender is configured no more: it needs another one, or to be dropped."""
     CORRUPT = "corrupt"

@@ -30,6 +30,7 @@ _DONE: Final = {"hold": "held", "release": "released", "retry": "due now", "drop
 _MORE: Final = {
     "unchanged": "to which it makes no difference",
     "in-flight": "in flight: not called back; ask again in a moment",
+    "on-hold": "held by an operator: release it, or retry it by its id or with --state held",
     "no-sender": "of senders that are configured no more: release --as NAME, or drop",
     "corrupt": "corrupt: see relay queue list --state corrupt",
     "unknown": "not in the queue, or not as the criteria want it",
@@ -88,7 +89,8 @@ def _confirmed(daemon: AdminClient, asked: Asked, query: Mapping[str, Any]) -> b
     say(_summary(asked.verb, results, would=True))
     if not count:
         return False
-    show_entries(islice(find(daemon, query), _SHOWN))
+    if not asked.as_json:
+        show_entries(islice(find(daemon, query), _SHOWN))
     print(f"Type {count} to {asked.verb} them: ", end="", file=sys.stderr, flush=True)  # noqa: T201
     if sys.stdin.readline().strip().replace(",", "") != str(count):
         fail("not confirmed: nothing was changed", FOUND_BAD)

@@ -11,7 +11,7 @@ from typing import Any, Final
 from relay.cli.client import AdminClient, Query
 from relay.cli.exits import FOUND_BAD, USAGE
 from relay.cli.reach import Whom, asking
-from relay.cli.words import fail, say, show, show_json, show_table
+from relay.cli.words import clean, fail, say, show, show_json, show_table
 
 # Ids that fit into the address of one request.
 _IDS: Final = 200
@@ -107,11 +107,12 @@ def show_entry(whom: Whom, queue_id: str, *, as_json: bool) -> None:
 def _show_entry(entry: Mapping[str, Any]) -> None:
     names = ("queue_id", "state", "reason", "due_at", "sender", "reverse_path", "message_id")
     for name in (*names, "arrived_at"):
-        show(f"{name + ':':<14}{entry[name] or '-'}")
+        show(f"{name + ':':<14}{clean(entry[name] or '-')}")
     show(f"{'size:':<14}{entry['size']} octets")
     for one in entry["recipients"]:
         reason = f" ({one['reason']})" if one["reason"] else ""
-        show(f"{'recipient:':<14}{one['address']} {one['state']}, {one['attempts']} tried{reason}")
+        told = f"{one['address']} {one['state']}, {one['attempts']} tried{reason}"
+        show(f"{'recipient:':<14}{clean(told)}")
 
 
 def trace(whom: Whom, key: str, *, as_json: bool) -> None:

@@ -271,8 +271,9 @@ def release(  # noqa: PLR0913 - one option for each criterion
 
 _order(
     "retry",
-    "Make mail due now: held, failed and ambiguous too.\n\n"
-    "An ambiguous one may go out twice: its answer was lost. A corrupt one is looked at first.",
+    "Make mail due now: failed and ambiguous too, and what SES's answers hold.\n\n"
+    "An ambiguous one may go out twice: its answer was lost. A corrupt one is looked at first. "
+    "What an operator holds is left alone, unless it is named by its id or with --state held.",
     "Examples:  relay queue retry 06H04YCY58GVCD1MB7KG   "
     'relay queue retry --state failed --newer-than 1h --reason "identity verified"',
 )

@@ -22,6 +22,11 @@ def say(words: str) -> None:
     print(words, file=sys.stderr)  # noqa: T201
 
 
+def clean(words: str) -> str:
+    """Return text without what would speak to a terminal: clients and SES have a say in it."""
+    return _CONTROLS.sub("?", words)
+
+
 def show(words: str) -> None:
     """Print a line of data."""
     print(words)  # noqa: T201
@@ -44,8 +49,8 @@ def show_table(columns: Sequence[str], rows: Iterable[Iterable[str]]) -> None:
         is_id = column in ("QUEUE ID", "ADDRESS")
         table.add_column(column, no_wrap=is_id, overflow="ignore" if is_id else "fold")
     for row in rows:
-        # Text, not markup; and what a remote server said must not speak to the terminal.
-        table.add_row(*(Text(_CONTROLS.sub("?", cell)) for cell in row))
+        # Text, not markup.
+        table.add_row(*(Text(clean(cell)) for cell in row))
     console = Console()
     # A pipe has no width to fit into.
     Console(width=None if console.is_terminal else 500).print(table)

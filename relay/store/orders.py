@@ -83,7 +83,9 @@ class StoredOrders:
         while key is not None:
             look = partial(_look, selection=order.selection, after=key, until=until)
             found, damaged, key = await self._reader.ask(look)
-            pages = by_weight(found, entries=ENTRIES, recipients=_RECIPIENTS, octets=_OCTETS)
+            # Only what is dropped takes its content along.
+            octets = _OCTETS if order.verb is Verb.DROP else None
+            pages = by_weight(found, entries=ENTRIES, recipients=_RECIPIENTS, octets=octets)
             for some in pages:
                 page = await turn(order, some)
                 unseen -= {one.queue_id for one in page.mails}

@@ -180,17 +180,18 @@ def places(
 
 
 def by_weight(
-    found: Sequence[Place], *, entries: int, recipients: int, octets: int
+    found: Sequence[Place], *, entries: int, recipients: int, octets: int | None
 ) -> list[list[Place]]:
     """Cut a list into pages, each of which is heavier than that by its last entry at most."""
     pages: list[list[Place]] = []
-    left = (0, 0, 0)
+    left = [0]
     for place in found:
         if min(left) <= 0:
             pages.append([])
-            left = (entries, recipients, octets)
+            left = [entries, recipients] + ([] if octets is None else [octets])
         pages[-1].append(place)
-        left = (left[0] - 1, left[1] - place.recipients, left[2] - place.octets)
+        weights = (1, place.recipients, place.octets)
+        left = [rest - weight for rest, weight in zip(left, weights, strict=False)]
     return pages
 
 

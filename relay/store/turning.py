@@ -25,7 +25,7 @@ from relay.store.states import RETIRED, after, kept_after, known, summary
 # As in relay.store.view, one row; the criteria once more, for what they met may have changed.
 _FIND: Final = """
     SELECT json_group_array(json_array(id, queue_id, sender, reverse_path, arrived_at, size,
-        in_file, state, orders, message_id, json(recipients)))
+        in_file, state, reason, orders, message_id, json(recipients)))
     FROM (
         SELECT *, (SELECT json_group_array(json_array(address, state, due_at, reason))
             FROM recipient WHERE entry = id) AS recipients
@@ -38,8 +38,9 @@ _TURN_RECIPIENTS: Final = """
     FROM (SELECT value AS one FROM json_each(:rows))
     WHERE entry = one ->> 0 AND state = one ->> 1"""
 _TURN_ENTRIES: Final = f"""
-    UPDATE entry SET state = one ->> 1, due_at = one ->> 2, reason = one ->> 3, sender = one ->> 4,
-        since = iif(reason = one ->> 3, since, :now), orders = orders + 1, {COUNTED}
+    UPDATE entry SET state = one ->> 1, due_at = one ->> 2, reason = one ->> 3,
+        sender = coalesce(one ->> 4, sender), since = iif(reason = one ->> 3, since, :now),
+        orders = orders + 1, {COUNTED}
     FROM (SELECT value AS one FROM json_each(:rows))
     WHERE id = one ->> 0"""  # noqa: S608 - our own names
 _FORGET_ATTEMPTS: Final = "DELETE FROM attempt WHERE entry IN (SELECT value FROM json_each(?))"
@@ -51,6 +52,8 @@ _FACTS: Final[Mapping[Verb, str]] = {
     Verb.RETRY: "retried",
     Verb.DROP: "dropped",
 }
+# How the reason begins of what an operator holds.
+_HELD: Final = "held"
 _STRANGE: Final = "the state of a recipient is unknown"
 
 
@@ -65,9 +68,15 @@ class Standing(NamedTuple):
     size: int
     in_file: int
     state: str
+    reason: str
     orders: int
     message_id: str
     recipients: list[tuple[str, str, int | None, str]]
+
+    @property
+    def is_on_hold(self) -> bool:
+        """Whether an operator holds it, and neither SES nor the want of a sender."""
+        return self.state == State.HELD and self.reason.startswith(f"{_HELD} by ")
 
     def mail(self) -> Mail:
         """Return what of the mail is counted."""
@@ -132,7 +141,7 @@ class _Decisions:
         self._order = order
         self._turn = Turn(order.verb.value)
         self._words = order.words()
-        self._held_words = f"held {self._words}"
+        self._held_words = f"{_HELD} {self._words}"
         self._now = now
         self._complaints = complaints
         self._turned: list[Turned] = []
@@ -169,14 +178,21 @@ class _Decisions:
             self._leave(found, Result.IN_FLIGHT, following)
         elif current is State.CORRUPT and following is State.CORRUPT:
             self._leave(found, Result.CORRUPT, following)
-        elif current is State.CORRUPT and self._complaint_of(found):
-            self._damage(found, self._complaint_of(found))
+        elif current is State.CORRUPT and found.id not in self._complaints:
+            # It became so only now, and has not been looked at.
+            self._leave(found, Result.CORRUPT, current)
+        elif current is State.CORRUPT and self._complaints[found.id]:
+            self._damage(found, self._complaints[found.id])
+        elif current is State.HELD and self._is_not_meant(found):
+            self._leave(found, Result.ON_HOLD, current)
         else:
             self._turn_recipients(found, current)
 
-    def _complaint_of(self, found: Standing) -> str:
-        # What became corrupt only now has not been looked at.
-        return self._complaints.get(found.id, "it has just been found to be damaged")
+    def _is_not_meant(self, found: Standing) -> bool:
+        """Whether an operator holds it, and whoever retries mail may not know of that."""
+        selection = self._order.selection
+        is_named = bool(selection.queue_ids) or State.HELD in selection.states
+        return self._order.verb is Verb.RETRY and not is_named and found.is_on_hold
 
     def _turn_recipients(self, found: Standing, current: State) -> None:
         verb = self._order.verb
@@ -199,31 +215,36 @@ class _Decisions:
                 changed.append(address)
             standing.append(turned)
         pressing = summary(state for state, _, _ in standing)
-        if not changed or pressing is RETIRED:
+        if not changed or pressing is RETIRED or self._is_anothers(found):
             self._leave(found, Result.UNCHANGED, current)
             return
-        sender = self._sender_after(found)
-        if sender is None:
+        if self._has_no_sender(found):
             self._leave(found, Result.NO_SENDER, current)
             return
         self._recipient_rows += rows.values()
         dues = [due_at for _, due_at, _ in standing if due_at is not None]
         due_at = min(dues, default=None)
         reasons = [(due or 0, reason) for state, due, reason in standing if state is pressing]
-        self._entry_rows.append((found.id, pressing, due_at, min(reasons)[1], sender))
+        new_sender = self._order.new_sender
+        self._entry_rows.append((found.id, pressing, due_at, min(reasons)[1], new_sender))
         self._tell(found, changed)
-        if sender != found.sender:
+        if new_sender is not None:
             self._passed_on.append(found)
         if due_at is not None and due_at <= self._now:
-            self._roused.add(sender)
+            self._roused.add(new_sender or SenderName(found.sender))
         self._turned.append(Turned(QueueId(found.queue_id), Result.CHANGED, pressing))
 
-    def _sender_after(self, found: Standing) -> SenderName | None:
-        """Return whose mail it is then; None if it would be held again for want of a sender."""
-        order, sender = self._order, SenderName(found.sender)
-        if order.verb is Verb.HOLD or order.senders is None or sender in order.senders:
-            return sender
-        return order.new_sender
+    def _is_anothers(self, found: Standing) -> bool:
+        """Whether a new sender is named, and the mail has one: none is taken away from it."""
+        order = self._order
+        return order.new_sender is not None and found.sender in (order.senders or (found.sender,))
+
+    def _has_no_sender(self, found: Standing) -> bool:
+        """Whether it would be held again at once, for want of its sender."""
+        order = self._order
+        if order.verb is Verb.HOLD or order.senders is None or order.new_sender is not None:
+            return False
+        return found.sender not in order.senders
 
     def _waits(
         self, state: State, following: State, due_at: int | None, reason: str
@@ -247,7 +268,7 @@ class _Decisions:
     def _damage(self, found: Standing, complaint: str) -> None:
         """Leave it, or have it, corrupt: this is what is wrong with it."""
         damaged = kept_after(known(found.state) or State.CORRUPT, Turn.DAMAGED)
-        self._entry_rows.append((found.id, damaged, None, complaint, found.sender))
+        self._entry_rows.append((found.id, damaged, None, complaint, None))
         self._leave(found, Result.CORRUPT, damaged)
 
     def _leave(self, found: Standing, result: Result, state: State | None) -> None:

@@ -58,8 +58,9 @@ class Orders:
     async def carry_out(self, order: Order) -> AsyncGenerator[Progress, None]:
         """Yield how far it has come, after each page. To be closed where it is not gone through.
 
-        What is begun is audited before anything is changed, and how it ended after: raises
-        SpoolError, with nothing changed, where it cannot be.
+        What is begun is audited before anything is changed, and how it ended after. Where that
+        cannot be, this is told, and mail may be dropped all the same: that may be what the disk
+        needs, and the ledger of each mail says who did it.
         """
         if self._stopping:
             raise StoppingError("the daemon is stopping")
@@ -83,7 +84,9 @@ class Orders:
                 is_whole = True
             finally:
                 self._facts.ordered(order, results, is_whole=is_whole)
-                await self._audit_end(order, results, is_whole=is_whole)
+                counted = ", ".join(f"{count} {result}" for result, count in results.items())
+                how = "ended" if is_whole else "broken off"
+                await self._audit(order, f"{order.verb} {how}", counted or "nothing was selected")
         finally:
             self._under_way = ""
 
@@ -95,21 +98,12 @@ class Orders:
                 results.update(one.result for one in page.mails)
                 yield Progress(page.mails, results)
 
-    async def _audit_end(
-        self, order: Order, results: Mapping[Result, int], *, is_whole: bool
-    ) -> None:
-        counted = ", ".join(f"{count} {result}" for result, count in results.items())
-        how = "ended" if is_whole else "broken off"
-        try:
-            await self._audit(order, f"{order.verb} {how}", counted or "nothing was selected")
-        except SpoolError as error:
-            # What was done is done, and told; that it was begun is in the audit.
-            self._facts.fault("audit", error)
-
     async def _audit(self, order: Order, action: str, detail: str) -> None:
-        await self._record.audit(
-            order.actor, action, order.selection.words(), detail, now=self._clock.now()
-        )
+        subject, now = order.selection.words(), self._clock.now()
+        try:
+            await self._record.audit(order.actor, action, subject, detail, now=now)
+        except SpoolError as error:
+            self._facts.fault("audit", error)
 
 
 def complaint_of(order: Order) -> str:

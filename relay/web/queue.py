@@ -210,16 +210,19 @@ async def _tell(
             if names:
                 line["mails"] = [one._asdict() for one in progress.mails]
             await answer.write(_line(line))
+    except ConnectionError:
+        return answer  # whoever asked has gone, which is nobody's fault
     except BusyError as error:
         return web.Response(status=409, text=str(error))
     except (SpoolError, StoppingError) as error:
         if not answer.prepared:
             return web.Response(status=503, text=str(error))
         end = {"ended": False, "error": str(error)}
-    if not answer.prepared:
-        await answer.prepare(request)
-    await answer.write(_line({"results": results, **end}))
-    await answer.write_eof()
+    with contextlib.suppress(ConnectionError):
+        if not answer.prepared:
+            await answer.prepare(request)
+        await answer.write(_line({"results": results, **end}))
+        await answer.write_eof()
     return answer
 
 

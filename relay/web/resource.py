@@ -85,7 +85,9 @@ async def body(request: web.Request) -> Mapping[str, Any]:
 def actor(request: web.Request) -> str:
     """Name the local user at the other end of the socket (unix(7), SO_PEERCRED), for the audit."""
     transport = request.transport
-    connection = None if transport is None else transport.get_extra_info("socket")
+    if transport is None:
+        raise web.HTTPServiceUnavailable(text="the connection is gone")
+    connection = transport.get_extra_info("socket")
     if connection is None or connection.family != socket.AF_UNIX:
         return "admin"
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))

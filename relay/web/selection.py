@@ -59,6 +59,8 @@ def _text(words: Mapping[str, Any], name: str) -> str:
     text = words.get(name, "")
     if not isinstance(text, str) or (name in words and not text.strip()):
         raise bad_request(f"{name} is empty, or no text")
+    if not text.strip().isprintable():
+        raise bad_request(f"{name} is one line of text")
     return text.strip()
 
 

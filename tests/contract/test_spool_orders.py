@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -286,9 +287,51 @@ async def test_mail_of_a_configured_sender_is_not_given_away(spool: Opened) -> N
     mail = await spool.accept(sender=PRINTERS)
     await spool.order(Verb.HOLD, mail)
     senders = frozenset({BILLING, PRINTERS})
-    await spool.order(Verb.RELEASE, mail, senders=senders, new_sender=BILLING)
-    (claim,) = await spool.claim(sender=PRINTERS)
-    assert claim.mail.queue_id == mail.queue_id
+    (turned,) = await spool.order(Verb.RELEASE, mail, senders=senders, new_sender=BILLING)
+    assert (turned.result, turned.state) == (Result.UNCHANGED, State.HELD)
+    (turned,) = await spool.order(Verb.RELEASE, mail, new_sender=BILLING)
+    assert turned.result is Result.UNCHANGED
+    assert (await spool.show(mail)).mail.sender == PRINTERS
+
+
+async def test_to_retry_mail_is_not_to_release_what_a_colleague_holds(spool: Opened) -> None:
+    """Unlike what SES's answers hold, and unless it is known to be held."""
+    held = await spool.accept()
+    await spool.order(Verb.HOLD, held, reason="wrong template")
+    other = await mail_in(spool, State.HELD)
+
+    async def retry(*mails: Mail, **criteria: Any) -> dict[QueueId, Result]:
+        turned = await spool.order(Verb.RETRY, *mails, **criteria)
+        return {one.queue_id: one.result for one in turned}
+
+    assert await retry(sender=BILLING) == {
+        held.queue_id: Result.ON_HOLD,
+        other.queue_id: Result.CHANGED,
+    }
+    assert await state_of(spool, held) is State.HELD
+    assert await retry(states=frozenset({State.HELD})) == {held.queue_id: Result.CHANGED}
+    await spool.order(Verb.HOLD, held)
+    assert await retry(held) == {held.queue_id: Result.CHANGED}
+
+
+@pytest.mark.P5
+async def test_what_became_corrupt_a_moment_ago_keeps_its_complaint(
+    spool: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail = await spool.accept()
+    claim = await spool.claim_one()
+    await spool.store.queue.release(claim, now=spool.clock.now(), due_at=spool.clock.now())
+    turn = spool.store.orders._turn
+
+    async def late(order: Order, some: Sequence[Any]) -> Any:
+        for claim in await spool.claim():
+            await spool.store.queue.damaged(claim, "a bad cable", now=spool.clock.now())
+        return await turn(order, some)
+
+    monkeypatch.setattr(spool.store.orders, "_turn", late)
+    (turned,) = await spool.order(Verb.RETRY, mail)
+    assert (turned.result, turned.state) == (Result.CORRUPT, State.CORRUPT)
+    assert (await spool.show(mail)).reason == "a bad cable"
 
 
 async def test_an_operator_is_told_whose_mail_is_due(spool: Opened) -> None:
@@ -367,6 +410,8 @@ async def test_what_is_foreseen_comes_true_and_until_then_nothing_changes(
     def dump(connection: object) -> list[str]:
         return list(connection.iterdump())  # type: ignore[attr-defined]
 
+    # What the mover has still to carry over is no matter of ours.
+    await spool.facts_of("anything")
     was = await spool.writer.run(dump)
     foreseen = [one async for page in spool.store.orders.foresee(order) for one in page.mails]
     assert await spool.writer.run(dump) == was
@@ -486,14 +531,19 @@ async def test_a_long_queue_is_held_released_and_dropped_while_mail_comes_in(
 
 @pytest.mark.P6
 @pytest.mark.parametrize(
-    ("recipients", "octets", "expected"),
-    # By 100 mails, 400 recipients, or 1 MiB of content.
-    [(1, 100, [100, 20, 0]), (300, 100, [2] * 60 + [0]), (1, 100_000, [11] * 10 + [10, 0])],
+    ("verb", "recipients", "octets", "expected"),
+    # By 100 mails, 400 recipients, or 1 MiB of content that is to be removed.
+    [
+        (Verb.DROP, 1, 100, [100, 20, 0]),
+        (Verb.DROP, 300, 100, [2] * 60 + [0]),
+        (Verb.DROP, 1, 100_000, [11] * 10 + [10, 0]),
+        (Verb.HOLD, 1, 100_000, [100, 20, 0]),
+    ],
 )
 async def test_a_page_is_cut_where_mail_is_heavy(
-    spool: Opened, recipients: int, octets: int, expected: list[int]
+    spool: Opened, verb: Verb, recipients: int, octets: int, expected: list[int]
 ) -> None:
     people = [Address("user", f"example{n}.net") for n in range(recipients)]
     await asyncio.gather(*(spool.accept(*people, content=b"x" * octets) for _ in range(120)))
-    order = Order(verb=Verb.DROP, selection=Selection(), actor="op", reason="because")
+    order = Order(verb=verb, selection=Selection(), actor="op", reason="because")
     assert [len(page.mails) async for page in spool.store.orders.carry_out(order)] == expected
