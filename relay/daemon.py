@@ -30,7 +30,6 @@ from relay.observe.logs import LogFormat, Render, make_logger
 from relay.observe.maillog import MailLog
 from relay.observe.metrics import CONTENT_TYPE, Metrics
 from relay.observe.sink import LogWriter
-from relay.offline import queue_desk
 from relay.policy.allowance import Allowances
 from relay.policy.retry import AMBIGUOUS_WITHOUT_EVENTS
 from relay.policy.ruleset import Ruleset
@@ -53,6 +52,7 @@ from relay.wiring import (
     naming,
     needs_restart,
     node,
+    queue_desk,
     tls_contexts,
     topics,
 )
@@ -194,11 +194,9 @@ class Daemon:
             self.metrics_port = await site.listen(http.metrics.host, http.metrics.port)
         facts.service("listening", http="metrics", port=self.metrics_port)
 
-        store, clock, rules = self._store, self._clock, self._rules
+        store, clock, rules, notice = self._store, self._clock, self._rules, self._scheduler.notice
         desk = AdminDesk(
-            queue=queue_desk(
-                store, facts, clock, lambda: rules.current.senders, self._scheduler.notice
-            ),
+            queue=queue_desk(store, facts, clock, lambda: rules.current.senders, notice),
             record=store.record,
             suppressions=store.suppressions,
             facts=facts,

@@ -11,56 +11,29 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
 
 from relay.clock import SystemClock
-from relay.facts import Facts
 from relay.mail.envelope import SenderName
 from relay.observe.logs import LogFormat, make_logger
 from relay.observe.maillog import MailLog
 from relay.observe.metrics import Metrics
 from relay.observe.sink import LogWriter
 from relay.policy.retry import AMBIGUOUS_WITHOUT_EVENTS
-from relay.ports import Clock, SpoolError
+from relay.ports import SpoolError
 from relay.store import Store
-from relay.store.store import RECORD_DATABASE, SPOOL_DATABASE
+from relay.store.opening import RECORD_DATABASE, SPOOL_DATABASE
 from relay.web.admin import queue_only
-from relay.web.orders import Orders
-from relay.web.queue import QueueDesk
 from relay.web.site import Site
-from relay.wiring import node
+from relay.wiring import node, queue_desk
 
 Connect = Callable[[], socket.socket]
 """Returns a connection to the admin API."""
 
-Senders = Callable[[], Collection[SenderName] | None]
-"""Returns the configured senders, None where they are not known."""
-
 
 class NoSpoolError(SpoolError):
     """There is no spool in that place."""
-
-
-_NOBODY: Final[Callable[[SenderName], None]] = lambda _: None  # noqa: E731 - wakes nobody
-
-
-def queue_desk(
-    store: Store,
-    facts: Facts,
-    clock: Clock,
-    senders: Senders,
-    rouse: Callable[[SenderName], None] = _NOBODY,
-) -> QueueDesk:
-    """Return what operators work on; `rouse` is told who has mail that an order made due."""
-    return QueueDesk(
-        view=store.queue,
-        orders=Orders(store.orders, store.record, facts, clock, rouse),
-        record=store.record,
-        clock=clock,
-        senders=senders,
-    )
 
 
 @contextmanager
@@ -100,6 +73,7 @@ class _Opened:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._site: Site | None = None
         self._ending = asyncio.Event()
+        self._is_ended = False
 
     def wait(self) -> Connect:
         self._ready.wait()
@@ -108,8 +82,11 @@ class _Opened:
         return self._connect
 
     def end(self) -> None:
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._ending.set)
+        # Whoever is interrupted while it is opened has no loop to tell yet.
+        self._is_ended = True
+        if self._loop is not None:
+            with suppress(RuntimeError):  # it has ended by itself
+                self._loop.call_soon_threadsafe(self._ending.set)
 
     def run(self) -> None:
         try:
@@ -135,13 +112,15 @@ class _Opened:
                 unsafe=True,
             )
             async with store:
-                desk = queue_desk(store, facts, clock, lambda: self._senders)
+                # Nobody is waiting for mail that falls due.
+                desk = queue_desk(store, facts, clock, lambda: self._senders, lambda _: None)
                 self._site = site = Site(queue_only(desk), facts)
                 await site.open()
                 self._loop = asyncio.get_running_loop()
                 self._ready.set()
                 try:
-                    await self._ending.wait()
+                    if not self._is_ended:
+                        await self._ending.wait()
                 finally:
                     desk.orders.stop()
                     await site.close()

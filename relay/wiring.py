@@ -1,4 +1,4 @@
-"""The configuration as each adapter wants it, and what of it this machine cannot give.
+"""The configuration as each adapter wants it, what this machine cannot give, and who meets whom.
 
 Part of the composition root. Starts nothing.
 """
@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from relay.config.configuration import Configuration
 from relay.config.model import Settings
 from relay.config.words import LongLines
+from relay.facts import Facts
 from relay.feedback.intake import Confirm, Topics
+from relay.mail.envelope import SenderName
+from relay.ports import Clock
 from relay.ses.account import AccountSettings
 from relay.smtp.listener import ListenerSettings
 from relay.smtp.settings import AuthWithoutTls, TlsMode, TlsProfile
 from relay.smtp.tls import ServerContext, TlsFiles, server_context
-from relay.store import Inspection
+from relay.store import Inspection, Store
+from relay.web.orders import Orders
+from relay.web.queue import QueueDesk
 
 
 class UnusableError(Exception):
@@ -81,6 +86,23 @@ def account_settings(configuration: Configuration) -> list[AccountSettings]:
         )
         for one in configuration.accounts
     ]
+
+
+def queue_desk(
+    store: Store,
+    facts: Facts,
+    clock: Clock,
+    senders: Callable[[], Collection[SenderName] | None],
+    rouse: Callable[[SenderName], None],
+) -> QueueDesk:
+    """Return what operators work on: `rouse` is told who has mail that an order made due."""
+    return QueueDesk(
+        view=store.queue,
+        orders=Orders(store.orders, store.record, facts, clock, rouse),
+        record=store.record,
+        clock=clock,
+        senders=senders,
+    )
 
 
 def topics(configuration: Configuration) -> Topics:

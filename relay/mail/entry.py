@@ -97,10 +97,11 @@ class QueuedMail:
 
 @dataclass(frozen=True, slots=True)
 class LedgerLine:
-    """What one attempt, or one feedback event, said of one recipient.
+    """What one attempt, one order or one feedback event said of one recipient.
 
-    `fact` is a word of the mail log (relayed, deferred, failed, ambiguous, delivered, bounced,
-    complained, delayed, ...); `detail` is SES's or our text.
+    `fact` is a word of the mail log (relayed, deferred, failed, ambiguous, held, released, retried,
+    dropped, delivered, bounced, complained, delayed, ...); `detail` is SES's or our text, or says
+    which operator gave the order, and why.
     """
 
     queue_id: QueueId

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -35,35 +36,25 @@ from relay.store.spool import AcceptedMail
 from relay.store.suppression import SuppressionList
 
 
+@dataclass(kw_only=True, slots=True)
 class Store:
-    """An open spool directory. Made by `open`; closed by `close`, or by leaving it as a context."""
+    """An open spool directory. Made by `open`; closed by `close`, or by leaving it as a context.
 
-    def __init__(
-        self,
-        *,
-        spool: AcceptedMail,
-        queue: EntryQueue,
-        orders: StoredOrders,
-        record: StoredRecord,
-        suppressions: SuppressionList,
-        recovered: Recovered,
-        measure: Callable[[], Awaitable[Measure]],
-        shrink: Callable[[], Awaitable[int]],
-        parts: contextlib.AsyncExitStack,
-    ) -> None:
-        self.spool = spool
-        self.queue = queue
-        self.orders = orders
-        self.record = record
-        self.suppressions = suppressions
-        self.recovered = recovered
-        self.on_death: Callable[[Exception], None] = lambda _: None
-        """Called in the loop if a writer ends by a fault of ours: nothing more can be kept."""
-        self.measure = measure
-        """Look at what the directory takes and has left."""
-        self.shrink = shrink
-        """Give some free pages back to the disk; to be called by whoever has the time (Writer)."""
-        self._parts = parts
+    `measure` looks at what the directory takes and has left. `shrink` gives some free pages back to
+    the disk; it is to be called by whoever has the time (Writer). `on_death` is called in the loop
+    if a writer ends by a fault of ours: nothing more can be kept.
+    """
+
+    spool: AcceptedMail
+    queue: EntryQueue
+    orders: StoredOrders
+    record: StoredRecord
+    suppressions: SuppressionList
+    recovered: Recovered
+    measure: Callable[[], Awaitable[Measure]]
+    shrink: Callable[[], Awaitable[int]]
+    on_death: Callable[[Exception], None] = lambda _: None
+    _parts: contextlib.AsyncExitStack
 
     @classmethod
     async def open(
@@ -209,7 +200,7 @@ class Store:
                 recovered=recovered,
                 measure=measure,
                 shrink=shrink,
-                parts=parts.pop_all(),
+                _parts=parts.pop_all(),
             )
             copying = store.record.copy_list()
             if copying is not None:

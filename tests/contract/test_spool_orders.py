@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
+import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
@@ -210,7 +212,7 @@ async def test_what_is_dropped_leaves_nothing_behind_but_its_ledger(
     async with opened(tmp_path) as spool:
         mail = await mail_in(spool, state, content=content)
         await spool.order(Verb.DROP, mail)
-        assert spool.store.spool.backlog(BILLING) == (0, 0)
+        assert spool.store.spool.backlog(BILLING)[:2] == (0, 0)
         assert set((await spool.store.queue.counts()).values()) == {0}
         rows = await spool.writer.run(
             lambda connection: [
@@ -277,8 +279,8 @@ async def test_mail_of_a_removed_sender_waits_for_another_one(spool: Opened) -> 
     (turned,) = await spool.order(Verb.RELEASE, mail, senders=senders, new_sender=BILLING)
     assert (turned.result, turned.state) == (Result.CHANGED, State.READY)
     assert (await spool.claim_one()).mail.sender == BILLING
-    assert spool.store.spool.backlog(PRINTERS) == (0, 0)
-    assert spool.store.spool.backlog(BILLING) == (1, len(SMALL))
+    assert spool.store.spool.backlog(PRINTERS)[:2] == (0, 0)
+    assert spool.store.spool.backlog(BILLING)[:2] == (1, len(SMALL))
     line = (await spool.store.record.trace(mail.queue_id, 100))[-1]
     assert (line.fact, line.detail) == ("released", "by op, as billing: because")
 
@@ -440,7 +442,7 @@ async def test_the_tally_and_the_backlog_follow(spool: Opened) -> None:
         shown = [entry.state for entry in entries]
         assert counted == {state: shown.count(state) for state in State}
         octets = sum(entry.mail.size for entry in entries)
-        assert spool.store.spool.backlog(BILLING) == (len(entries), octets)
+        assert spool.store.spool.backlog(BILLING)[:2] == (len(entries), octets)
     assert shown == [State.IN_FLIGHT]
 
 
@@ -501,11 +503,22 @@ class Flow:
             self.waits.append(time.thread_time() - began)
 
 
+@pytest.fixture(name="quick_spool")
+async def _quick_spool(tmp_path: Path) -> AsyncIterator[Opened]:
+    """Yield a store in memory where there is such a place: how slow a disk is, is not the matter."""
+    memory = Path("/dev/shm")  # noqa: S108 - the directory made there is ours alone
+    where = memory if os.access(memory, os.W_OK) else tmp_path
+    with tempfile.TemporaryDirectory(dir=where) as directory:
+        async with opened(Path(directory)) as spool:
+            yield spool
+
+
 @pytest.mark.P6
 @pytest.mark.timeout(300)
 async def test_a_long_queue_is_held_released_and_dropped_while_mail_comes_in(
-    spool: Opened,
+    quick_spool: Opened,
 ) -> None:
+    spool = quick_spool
     await spool.fill(MANY, state=State.READY)
     flow = Flow(spool)
     clients = [asyncio.create_task(flow.run()) for _ in range(8)]
@@ -523,7 +536,7 @@ async def test_a_long_queue_is_held_released_and_dropped_while_mail_comes_in(
         client.cancel()
     await asyncio.wait(clients)
     assert max(flow.waits) < 0.1, f"a mail waited {max(flow.waits):.3f} s of the loop's time"
-    assert spool.store.spool.backlog(BILLING) == (0, 0)
+    assert spool.store.spool.backlog(BILLING)[:2] == (0, 0)
     left = await spool.store.queue.counts()
     assert left == dict.fromkeys(State, 0) | {State.READY: sum(left.values())}
     assert len(flow.mails) <= sum(left.values()) <= len(flow.mails) + len(clients)

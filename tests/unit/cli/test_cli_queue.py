@@ -52,20 +52,21 @@ def spool_of(whom: Whom) -> Path:
 
 
 def filled(whom: Whom, count: int, *, sender: str = "billing", message_id: str = "") -> list[Mail]:
-    """Add mail to the spool, each for somebody else."""
+    """Add mail to the spool, each for somebody else; return it in the order of the queue ids."""
 
     async def fill() -> list[Mail]:
         async with opened(spool_of(whom), SystemClock()) as spool:  # type: ignore[arg-type]
             return [
                 await spool.accept(
-                    replace(JANE, local_part=f"user{n}"),
+                    JANE._replace(local_part=f"user{n}"),
                     sender=SenderName(sender),
                     message_id=message_id,
                 )
                 for n in range(count)
             ]
 
-    return asyncio.run(fill())
+    # Within a millisecond that is not the order they came in.
+    return sorted(asyncio.run(fill()), key=lambda mail: mail.queue_id)
 
 
 def states(whom: Whom) -> list[State]:
@@ -130,10 +131,11 @@ def test_a_list_is_of_what_meets_the_criteria(
     mails = filled(whom, 5)
     other = filled(whom, 1, sender="printers")
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{mails[3].queue_id}\n{UNKNOWN}\n"))
+    address = str(mails[4].envelope.recipients[0])
     for criteria, expected in (
         (Criteria(sender="printers"), other),
         (Criteria(ids=[mails[0].queue_id, "-", mails[1].queue_id]), [mails[0], mails[3], mails[1]]),
-        (Criteria(address="user4@example.net", states=["ready"], newer_than="1h"), [mails[4]]),
+        (Criteria(address=address, states=["ready"], newer_than="1h"), [mails[4]]),
         (Criteria(older_than="1h"), []),
         (Criteria(why="throttled"), []),
     ):
@@ -491,5 +493,17 @@ def test_the_spool_is_let_go_whatever_happens(whom: Whom, monkeypatch: pytest.Mo
 
     monkeypatch.setattr("relay.cli.queue.show_json", fails)
     with pytest.raises(ZeroDivisionError):
+        list_queue(whom, Criteria(), 9, as_json=True)
+    SpoolLock(spool_of(whom)).release()
+
+
+def test_an_interruption_while_the_spool_is_opened_lets_it_go(
+    whom: Whom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_opened: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("relay.offline._Opened.wait", interrupt)
+    with pytest.raises(KeyboardInterrupt):
         list_queue(whom, Criteria(), 9, as_json=True)
     SpoolLock(spool_of(whom)).release()

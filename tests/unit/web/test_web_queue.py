@@ -18,12 +18,12 @@ import pytest
 
 from relay.mail.entry import State
 from relay.mail.envelope import Mail, QueueId, SenderName
-from relay.offline import queue_desk
 from relay.operators import Result
 from relay.ports import SpoolError
 from relay.web.admin import queue_only
 from relay.web.queue import QueueDesk
 from relay.web.site import Site
+from relay.wiring import queue_desk
 from tests.unit.store.stores import BILLING, JANE, JOHN, Opened, failed, opened, relayed
 
 MINUTE = timedelta(minutes=1)

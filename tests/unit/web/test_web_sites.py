@@ -17,12 +17,12 @@ import pytest
 from aiohttp import web
 
 from relay.mail.feedback import Suppression, SuppressionReason
-from relay.offline import queue_desk
 from relay.ports import SpoolFullError
 from relay.web.admin import Desk, Reloaded, admin
 from relay.web.monitoring import monitoring
 from relay.web.site import Site
 from relay.web.webhook import webhook
+from relay.wiring import queue_desk
 from tests.builders import ARRIVED
 from tests.fakes import FakeSuppressions, RecordingFacts
 from tests.unit.store.stores import Opened, opened
@@ -57,7 +57,7 @@ class House:
         self.complaints: tuple[str, ...] = ()
         store, clock = spool.store, spool.clock
         self.desk = Desk(
-            queue=queue_desk(store, self.facts, clock, lambda: None),
+            queue=queue_desk(store, self.facts, clock, lambda: None, lambda _: None),
             record=self.record,  # type: ignore[arg-type]
             suppressions=FakeSuppressions(GONE),
             facts=self.facts,
