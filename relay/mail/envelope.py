@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Final, NewType
+from typing import Final, NamedTuple, NewType
 
 from relay.mail.address import Address
 
@@ -50,8 +49,7 @@ def _prefix(number: int) -> str:
     return "".join([_ALPHABET[number >> shift & 31] for shift in range(40, -1, -5)])
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """Reverse-path and recipients of one transaction (RFC 5321 section 2.3.1).
 
     `reverse_path` is None for the null reverse-path `<>`. Recipients are distinct and in the order
@@ -62,8 +60,7 @@ class Envelope:
     recipients: tuple[Address, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Mail:
+class Mail(NamedTuple):
     """One accepted mail: who gave it to us, for whom, when, and what it weighs.
 
     `size` counts the octets of the content as spooled, trace headers included. `sender` is a name

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from relay.mail.envelope import Mail, QueueId
 from relay.mail.reply import Refusal
@@ -32,8 +32,7 @@ from relay.smtp.trace import redirected_from, trace_fields
 from relay.smtp.transaction import Transaction
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Where a content comes from, as facts and trace fields tell it."""
 
     session_id: str

@@ -7,7 +7,6 @@ in relay.store.turning, which entries are meant in relay.store.selecting.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from sqlite3 import Connection
 from typing import Final
@@ -169,7 +168,7 @@ class StoredOrders:
         for one in effects.passed_on:
             mail = one.mail()
             self._backlogs.forget(mail)
-            self._backlogs.add(replace(mail, sender=new_sender))
+            self._backlogs.add(mail._replace(sender=new_sender))
 
 
 def _look(

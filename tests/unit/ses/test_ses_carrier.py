@@ -92,7 +92,7 @@ async def test_one_consignment_is_one_signed_request() -> None:
 async def test_what_is_absent_is_not_sent_empty() -> None:
     teller = Teller(http(200, TAKEN.format("m-1")))
     consignment = a_consignment()
-    mail = replace(consignment.mail, envelope=Envelope(None, (an_address(),)))
+    mail = consignment.mail._replace(envelope=Envelope(None, (an_address(),)))
     bare = replace(consignment, mail=mail, route=Route(AccountName("main")), tags=())
     async with carrying(teller, OLD) as carrier:
         assert await carrier.relay(bare) == Accepted("m-1")
