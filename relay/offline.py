@@ -110,6 +110,7 @@ class _Opened:
                 ambiguous_wait=AMBIGUOUS_WITHOUT_EVENTS,
                 # Nothing is accepted here, and what is there already is wherever it is.
                 unsafe=True,
+                is_running=False,
             )
             async with store:
                 # Nobody is waiting for mail that falls due.

@@ -32,6 +32,14 @@ class FrozenClock:
         self._now += step
         self._monotonic += step.total_seconds()
 
+    def step(self, by: timedelta) -> None:
+        """Set the wall clock, as NTP or an operator does: no time passes."""
+        self._now += by
+
+    def reboot(self) -> None:
+        """Begin monotonic time anew, as a machine does that starts."""
+        self._monotonic = 5.0
+
 
 class RecordingFacts:
     """Facts that are remembered: `told` holds (name, positional arguments) in order."""

@@ -20,7 +20,7 @@ from relay.ports import Claim, Claims, Content, ContentFile
 from relay.store.columns import Rows, milliseconds, nearest_moment, span
 from relay.store.content import complaint_of_file
 from relay.store.due import Due, due, due_one, shown_mail, unreadable
-from relay.store.lifetime import COUNTED
+from relay.store.lifetime import COUNTED, Instant
 from relay.store.states import kept_after
 
 _TAKE: Final = f"""
@@ -74,11 +74,10 @@ class Claiming:
 
     wants: Mapping[SenderName, int]
     node: str
-    now: datetime
+    now: Instant
     lease: timedelta
     chunk: int
     room: int
-    opened_at: int
     content_path: Callable[[QueueId], Path]
     only: int | None = None
     """The one entry to be leased, if it is due; else all that is."""
@@ -98,8 +97,8 @@ class _Round:
     def __init__(self, asked: Claiming, connection: sqlite3.Connection) -> None:
         self.asked = asked
         self.connection = connection
-        self.now = milliseconds(asked.now)
-        self.until = asked.now + asked.lease
+        self.now = milliseconds(asked.now.wall)
+        self.until = asked.now.wall + asked.lease
         self.leases: list[Lease] = []
         self.marks: list[str] = []
         """What stands in the attempt row of each lease."""
@@ -123,12 +122,11 @@ class _Round:
 
     def _lease_of(self, sender: SenderName, limit: int) -> None:
         leases, room = self.leases, self.asked.room
-        opened_at = self.asked.opened_at
-        only = self.asked.only
+        now, only = self.asked.now, self.asked.only
         rows = (
-            due(self.connection, sender, limit, now=self.now, opened_at=opened_at)
+            due(self.connection, sender, limit, now)
             if only is None
-            else due_one(self.connection, only, now=self.now, opened_at=opened_at)
+            else due_one(self.connection, only, now)
         )
         for found in rows:
             looked = self._look_at(found)
@@ -147,7 +145,7 @@ class _Round:
         except OSError as error:
             # That a file cannot be looked at says nothing of what is in it.
             self.trouble.append(error)
-            later = milliseconds(self.asked.now + AGAIN)
+            later = milliseconds(self.asked.now.wall + AGAIN)
             self.connection.execute(_POSTPONE, (later, found.id))
             return None
         except (OverflowError, TypeError, ValueError) as error:
@@ -197,20 +195,14 @@ class _Round:
         return ContentFile(path, found.size, found.crc32), complaint_of_file(path, found.size)
 
     def _set_aside(self, entry: int, damage: Damage) -> None:
-        set_aside(
-            self.connection,
-            entry,
-            damage.complaint,
-            now=self.now,
-            opened_at=self.asked.opened_at,
-        )
+        set_aside(self.connection, entry, damage.complaint, self.asked.now)
         self.damaged.append(damage)
 
     def _take(self) -> None:
         """Write the leases down, and the mark of each."""
         asked, now = self.asked, self.now
         entries = json.dumps([lease.entry for lease in self.leases])
-        words = {"state": _TAKEN, "entries": entries, "now": now, "opened_at": asked.opened_at}
+        words = {"state": _TAKEN, "entries": entries, "uptime": asked.now.uptime}
         self.connection.execute(_TAKE, words)
         until = milliseconds(self.until)
         rows = [
@@ -229,12 +221,11 @@ class _Round:
         }
 
 
-def set_aside(
-    connection: sqlite3.Connection, entry: int, complaint: str, *, now: int, opened_at: int
-) -> None:
+def set_aside(connection: sqlite3.Connection, entry: int, complaint: str, now: Instant) -> None:
     """Have an entry corrupt that was due."""
     words = {"id": entry, "state": _DAMAGED, "reason": complaint}
-    connection.execute(_SET_ASIDE, words | {"now": now, "opened_at": opened_at})
+    times = {"now": milliseconds(now.wall), "uptime": now.uptime}
+    connection.execute(_SET_ASIDE, words | times)
     connection.execute("DELETE FROM attempt WHERE entry = ?", (entry,))
 
 

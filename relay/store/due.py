@@ -13,9 +13,9 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from relay.mail.address import Address
 from relay.mail.entry import Turn
 from relay.mail.envelope import Envelope, Mail, QueueId, SenderName
-from relay.store.columns import address, moment, nearest_moment, reverse_path, text
+from relay.store.columns import address, milliseconds, moment, nearest_moment, reverse_path, text
 from relay.store.content import complaint_of
-from relay.store.lifetime import HELD, WAITED
+from relay.store.lifetime import HELD, WAITED, Instant
 from relay.store.states import TABLE
 from relay.store.trouble import is_damage
 
@@ -107,31 +107,27 @@ class Due(NamedTuple):
         return complaint_of(self.octets, self.size, self.crc32)
 
 
-def due(
-    connection: sqlite3.Connection, sender: str, limit: int, *, now: int, opened_at: int
-) -> list[Due]:
+def due(connection: sqlite3.Connection, sender: str, limit: int, now: Instant) -> list[Due]:
     """Return what of a sender is due, oldest due first; sqlite3.Error if some is unreadable."""
-    asked = {"sender": sender, "limit": limit, "now": now, "opened_at": opened_at}
+    asked = {"sender": sender, "limit": limit} | _times(now)
     return list(starmap(Due, _strictly(connection, _DUE, asked)))
 
 
-def due_one(connection: sqlite3.Connection, entry: int, *, now: int, opened_at: int) -> list[Due]:
+def due_one(connection: sqlite3.Connection, entry: int, now: Instant) -> list[Due]:
     """Return that entry if it is due; sqlite3.Error if it is unreadable."""
-    asked = {"id": entry, "now": now, "opened_at": opened_at}
+    asked = {"id": entry} | _times(now)
     return list(starmap(Due, _strictly(connection, _ONE_DUE, asked)))
 
 
-def due_ids(connection: sqlite3.Connection, sender: str, *, now: int) -> list[int]:
+def due_ids(connection: sqlite3.Connection, sender: str, now: Instant) -> list[int]:
     """Return the numbers of entries that are due, oldest due first, whether readable or not."""
-    asked = {"sender": sender, "limit": _SINGLY, "now": now}
+    asked = {"sender": sender, "limit": _SINGLY, "now": milliseconds(now.wall)}
     return [entry for (entry,) in connection.execute(_IDS, asked)]
 
 
-def complaint_of_entry(
-    connection: sqlite3.Connection, entry: int, *, now: int, opened_at: int
-) -> str:
+def complaint_of_entry(connection: sqlite3.Connection, entry: int, now: Instant) -> str:
     """Return what is wrong with an entry, due or not, apart from its state and its file."""
-    asked = {"id": entry, "now": now, "opened_at": opened_at}
+    asked = {"id": entry} | _times(now)
     try:
         rows = _strictly(connection, _ONE, asked)
     except sqlite3.Error as error:
@@ -169,6 +165,10 @@ def shown_mail(connection: sqlite3.Connection, entry: int) -> Mail:
         nearest_moment(arrived_at),
         size,
     )
+
+
+def _times(now: Instant) -> dict[str, int]:
+    return {"now": milliseconds(now.wall), "uptime": now.uptime}
 
 
 def _strictly(

@@ -1,34 +1,57 @@
 """How long a mail could have been attempted, and how long it was held.
 
-Both are counted when an entry leaves the state it was in, and only while the relay is up. Knows the
-columns; does not know what follows from a long wait.
+Both are counted when an entry leaves the state it was in, in the relay's own time: that passes only
+while the spool is open, and no step of the wall clock is in it. Knows the columns; does not know
+what follows from a long wait.
 """
 
 from __future__ import annotations
 
+from datetime import datetime
 from sqlite3 import Connection
-from typing import Final
+from typing import Final, NamedTuple
 
 from relay.mail.entry import State
 from relay.store.states import ATTEMPTABLE
 
-# Not before this process opened the spool, so that downtime never counts; and never less than
-# nothing when the clock has stepped back.
-_SPENT: Final = "max(0, :now - max(entered_at, :opened_at))"
-_ATTEMPTABLE: Final = ", ".join(f"'{state}'" for state in sorted(ATTEMPTABLE))
 
-WAITED: Final = f"waited + iif(state IN ({_ATTEMPTABLE}), {_SPENT}, 0)"
-"""What `waited` is at `:now`, for a process that opened the spool at `:opened_at`."""
+class Instant(NamedTuple):
+    """A moment as the spool writes it down.
+
+    `wall` is what people read and what due times are compared with. Durations are counted by
+    `uptime`: milliseconds for which the spool has been open, in all of its runs together (see
+    relay.store.uptime). `run` is the number of this run.
+    """
+
+    wall: datetime
+    uptime: int
+    run: int
+
+
+# After a kill the uptime begins a little before the last that was written down.
+_SPENT: Final = "max(0, :uptime - entered_up)"
+_ATTEMPTABLE: Final = ", ".join(f"'{state}'" for state in sorted(ATTEMPTABLE))
+# States that mail leaves for its next attempt only when something lets it go.
+_KEPT: Final = ", ".join(f"'{state}'" for state in (State.HELD, State.FAILED, State.CORRUPT))
+
+IS_ATTEMPTABLE: Final = f"state IN ({_ATTEMPTABLE})"
+"""Whether an entry waits for nothing but its time."""
+
+WAITED: Final = f"waited + iif({IS_ATTEMPTABLE}, {_SPENT}, 0)"
+"""What `waited` is at `:uptime`."""
 
 HELD: Final = f"held + iif(state = '{State.HELD}', {_SPENT}, 0)"
 """What `held` is."""
 
-COUNTED: Final = f"waited = {WAITED}, held = {HELD}, entered_at = :now"
+COUNTED: Final = (
+    f"waited = {WAITED}, held = {HELD}, entered_up = :uptime, "
+    f"freed_up = iif(state IN ({_KEPT}), :uptime, freed_up)"
+)
 """Assignments for an entry that leaves its state."""
 
 _COUNT: Final = f"UPDATE entry SET {COUNTED} WHERE id = :id"  # noqa: S608 - our own names
 
 
-def count(connection: Connection, entry: int, *, now: int, opened_at: int) -> None:
-    """Count what an entry has spent in the state it is about to leave. Milliseconds."""
-    connection.execute(_COUNT, {"id": entry, "now": now, "opened_at": opened_at})
+def count(connection: Connection, entry: int, now: Instant) -> None:
+    """Count what an entry has spent in the state it is about to leave."""
+    connection.execute(_COUNT, {"id": entry, "uptime": now.uptime})

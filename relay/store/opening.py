@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from sqlite3 import Connection, Error
 from typing import Final
@@ -22,6 +22,7 @@ from relay.store.recovery import Recovered, Recovery
 from relay.store.reserve import Reserve
 from relay.store.suppression import SuppressionList
 from relay.store.trouble import wants_space
+from relay.store.uptime import Uptime
 from relay.store.writer import Writer
 
 SPOOL_DATABASE: Final = "spool.db"
@@ -44,8 +45,8 @@ class Opening:
         self,
         backlogs: Backlogs,
         reserve: Reserve,
+        uptime: Uptime,
         *,
-        opened_at: datetime,
         ambiguous_wait: timedelta,
     ) -> tuple[Writer, Recovered]:
         """Open spool.db and put in order what a crash left; raise SpoolError if it cannot be."""
@@ -66,7 +67,9 @@ class Opening:
         def connect() -> Connection:
             connection = _connect(path / SPOOL_DATABASE, schema.SPOOL)
             with _closed_on_error(connection):
-                recovery = Recovery(connection, path, now=opened_at, ambiguous_wait=ambiguous_wait)
+                uptime.begin(connection)
+                now = uptime.at(clock.now())
+                recovery = Recovery(connection, path, now=now, ambiguous_wait=ambiguous_wait)
                 recovered[:] = [recovery.run()]
                 trouble[:] = recovery.trouble
                 backlogs.load(connection)

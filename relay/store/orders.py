@@ -18,13 +18,13 @@ from relay.ports import Clock, SpoolError
 from relay.store import returning
 from relay.store.backlog import Backlogs
 from relay.store.batch import Operation
-from relay.store.columns import milliseconds
 from relay.store.content import Contents
 from relay.store.reader import Reader
 from relay.store.selecting import Place, by_weight, criteria_of, newest, places, stretch_after
 from relay.store.states import known
 from relay.store.trouble import comes_of_damage
 from relay.store.turning import Effects, Turning
+from relay.store.uptime import Uptime
 from relay.store.writer import Writer
 
 # What one transaction takes on, for mail that comes in meanwhile waits for it: some 10 ms. To
@@ -45,21 +45,18 @@ class StoredOrders:
         reader: Reader,
         contents: Contents,
         backlogs: Backlogs,
+        uptime: Uptime,
         *,
         clock: Clock,
-        opened_at: int,
         on_lines: Callable[[], None],
     ) -> None:
-        """`on_lines` is called in the loop when the outbox has something new.
-
-        Only time since `opened_at`, in milliseconds, counts as waited or held.
-        """
+        """`on_lines` is called in the loop when the outbox has something new."""
         self._writer = writer
         self._reader = reader
         self._contents = contents
         self._backlogs = backlogs
+        self._uptime = uptime
         self._clock = clock
-        self._opened_at = opened_at
         self._on_lines = on_lines
 
     def carry_out(self, order: Order) -> AsyncGenerator[Page, None]:
@@ -135,8 +132,7 @@ class StoredOrders:
             order=order,
             criteria=criteria_of(order.selection),
             entries=[place.id for place in some],
-            now=milliseconds(self._clock.now()),
-            opened_at=self._opened_at,
+            now=self._uptime.at(self._clock.now()),
             complaints=complaints,
         )
 
@@ -145,8 +141,8 @@ class StoredOrders:
 
         Its file is in its place then. Raises SpoolError where that cannot be told now.
         """
-        now = milliseconds(self._clock.now())
-        look = partial(returning.suspect, entry=place.id, now=now, opened_at=self._opened_at)
+        now = self._uptime.at(self._clock.now())
+        look = partial(returning.suspect, entry=place.id, now=now)
         found = await self._reader.ask(look)
         if found is None or found.complaint or not found.in_file:
             return "" if found is None else found.complaint

@@ -21,12 +21,13 @@ from relay.store import returning, settling
 from relay.store.backlog import Backlogs
 from relay.store.batch import Operation
 from relay.store.claiming import AGAIN, Claiming, Found, Lease, set_aside
-from relay.store.columns import milliseconds
 from relay.store.content import Contents
 from relay.store.due import due_ids, shown_mail
+from relay.store.lifetime import Instant
 from relay.store.reader import Reader
 from relay.store.settling import Settlement
 from relay.store.trouble import comes_of_damage
+from relay.store.uptime import Uptime
 from relay.store.view import View
 from relay.store.writer import Writer
 
@@ -46,19 +47,16 @@ class EntryQueue(View):
         backlogs: Backlogs,
         *,
         facts: Facts,
-        opened_at: datetime,
+        uptime: Uptime,
         on_settled: Callable[[], None],
     ) -> None:
-        """`on_settled` is called in the loop when the outbox has something new.
-
-        Only time since `opened_at` counts as waited or held.
-        """
+        """`on_settled` is called in the loop when the outbox has something new."""
         super().__init__(reader)
         self._writer = writer
         self._contents = contents
         self._backlogs = backlogs
         self._facts = facts
-        self._opened_at = milliseconds(opened_at)
+        self._uptime = uptime
         self._on_settled = on_settled
 
     async def claim(
@@ -78,11 +76,10 @@ class EntryQueue(View):
         claiming = Claiming(
             wants=dict(wants),
             node=node,
-            now=now,
+            now=self._uptime.at(now),
             lease=lease,
             chunk=chunk,
             room=room,
-            opened_at=self._opened_at,
             content_path=self._contents.path,
         )
         try:
@@ -109,9 +106,7 @@ class EntryQueue(View):
         try:
             for sender, wanted in claiming.wants.items():
                 try:
-                    ids = await self._reader.ask(
-                        partial(due_ids, sender=sender, now=milliseconds(claiming.now))
-                    )
+                    ids = await self._reader.ask(partial(due_ids, sender=sender, now=claiming.now))
                 except SpoolError as error:
                     # What names the mail that is due is damaged: a matter of this sender alone.
                     if not comes_of_damage(error):
@@ -138,19 +133,13 @@ class EntryQueue(View):
             self._give_back(taken, claiming.now)
             raise
         # Else they would be asked for at once, again and again.
-        next_due |= dict.fromkeys(stuck, claiming.now + AGAIN)
+        next_due |= dict.fromkeys(stuck, claiming.now.wall + AGAIN)
         return Claims(taken, next_due)
 
-    async def _set_aside(self, entry: int, complaint: str, now: datetime) -> bool:
+    async def _set_aside(self, entry: int, complaint: str, now: Instant) -> bool:
         """Set aside what cannot be read; False if its row cannot even be written."""
         mail = await self._reader.ask(partial(shown_mail, entry=entry))
-        work = partial(
-            set_aside,
-            entry=entry,
-            complaint=complaint,
-            now=milliseconds(now),
-            opened_at=self._opened_at,
-        )
+        work = partial(set_aside, entry=entry, complaint=complaint, now=now)
         try:
             await self._writer.run(work)
         except SpoolError as error:
@@ -170,46 +159,41 @@ class EntryQueue(View):
         mark: Sequence[Address] = (),
     ) -> State | None:
         """Record outcomes, for the ledger too, and mark the recipients attempted next."""
-        settlement = Settlement(_lease(claim), settled, now, mark)
+        settlement = Settlement(_lease(claim), settled, self._uptime.at(now), mark)
         operation = self._writer.submit(settling.settle, settlement, self._settled, is_outcome=True)
         return await self._writer.wait(operation)
 
     async def release(self, claim: Claim, *, now: datetime, due_at: datetime) -> None:
         """Give the entry back: recipients of the claim without an outcome were not attempted."""
-        lease = _lease(claim)
+        lease, at = _lease(claim), self._uptime.at(now)
         await self._writer.run(
-            lambda connection: settling.release(connection, lease, due_at, now), is_outcome=True
+            lambda connection: settling.release(connection, lease, due_at, at), is_outcome=True
         )
 
     async def hold(self, claim: Claim, reason: str, *, now: datetime) -> None:
         """Give the entry back held, for all of its recipients and without a time."""
-        lease = _lease(claim)
+        lease, at = _lease(claim), self._uptime.at(now)
         await self._writer.run(
-            lambda connection: settling.hold(connection, lease, reason, now), is_outcome=True
+            lambda connection: settling.hold(connection, lease, reason, at), is_outcome=True
         )
 
     async def damaged(self, claim: Claim, complaint: str, *, now: datetime) -> None:
         """Set the entry aside, and its content file with it."""
-        lease = _lease(claim)
+        lease, at = _lease(claim), self._uptime.at(now)
 
         def ended(operation: Operation[None]) -> None:
             if operation.error is None and isinstance(claim.content, ContentFile):
                 self._contents.set_aside(claim.mail.queue_id)
 
         await self._writer.run(
-            lambda connection: settling.damage(connection, lease, complaint, now),
+            lambda connection: settling.damage(connection, lease, complaint, at),
             ended,
             is_outcome=True,
         )
 
     async def readmit(self, senders: Collection[SenderName], *, now: datetime) -> int:
         """Make due what is held for want of its sender, which is back; return how many."""
-        work = partial(
-            returning.readmit,
-            senders=tuple(senders),
-            now=milliseconds(now),
-            opened_at=self._opened_at,
-        )
+        work = partial(returning.readmit, senders=tuple(senders), now=self._uptime.at(now))
         total = 0
         while count := await self._writer.run(work):
             total += count
@@ -238,10 +222,10 @@ class EntryQueue(View):
         if operation.future.cancelled():
             self._give_back(operation.result.leases, operation.item.now)
 
-    def _give_back(self, leases: Sequence[Lease], now: datetime) -> None:
+    def _give_back(self, leases: Sequence[Lease], now: Instant) -> None:
         """Release claims whose taker has gone: nobody else would, before the next start."""
         for lease in leases:
-            self._writer.post(partial(settling.release, lease=lease, due_at=now, now=now))
+            self._writer.post(partial(settling.release, lease=lease, due_at=now.wall, now=now))
 
 
 def _lease(claim: Claim) -> Lease:

@@ -10,7 +10,7 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -22,6 +22,7 @@ from relay.store.census import Suspects, sums_of
 from relay.store.columns import milliseconds, text
 from relay.store.content import complaint_of_file, set_aside
 from relay.store.due import unreadable
+from relay.store.lifetime import Instant
 from relay.store.outbox import CUT_SHORT, OUTBOX
 from relay.store.settling import give_back, turn
 from relay.store.states import kept_after, known
@@ -76,14 +77,14 @@ class Recovery:
         connection: sqlite3.Connection,
         spool: Path,
         *,
-        now: datetime,
+        now: Instant,
         ambiguous_wait: timedelta,
     ) -> None:
         self._connection = connection
         self._content = spool / "content"
         self._aside = spool / "corrupt"
         self._now = now
-        self._patience = now + ambiguous_wait
+        self._patience = now.wall + ambiguous_wait
         self._corrupt = 0
         # Some row's file is nowhere, or some row cannot be read: then a file without a row may be
         # accepted mail.
@@ -186,7 +187,7 @@ class Recovery:
 
         Marked recipients may have gone out; the others were not attempted, and are due.
         """
-        connection, now = self._connection, milliseconds(self._now)
+        connection, now = self._connection, milliseconds(self._now.wall)
         doubtful = kept_after(State.IN_FLIGHT, Turn.CRASH)
         patience = milliseconds(self._patience)
         lines = []

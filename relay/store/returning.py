@@ -13,8 +13,9 @@ from typing import Final, NamedTuple
 
 from relay.mail.entry import State, Turn
 from relay.mail.envelope import SenderName
+from relay.store.columns import milliseconds
 from relay.store.due import complaint_of_entry
-from relay.store.lifetime import COUNTED
+from relay.store.lifetime import COUNTED, Instant
 from relay.store.schema import SENDER_REMOVED
 from relay.store.states import kept_after, known
 
@@ -26,7 +27,8 @@ _ORPHANS: Final = f"""
     LIMIT ?"""  # noqa: S608 - our own names
 _BACK: Final = kept_after(State.HELD, Turn.RELEASE).value
 _READMIT: Final = (
-    f"""UPDATE recipient SET state = '{_BACK}', due_at = :now, reason = '', detail = ''
+    f"""UPDATE recipient SET state = '{_BACK}', due_at = :now, reason = '', detail = '',
+            tried_in = 0
         WHERE entry IN (SELECT value FROM json_each(:entries)) AND state = '{State.HELD}'""",  # noqa: S608
     f"""UPDATE entry SET state = '{_BACK}', due_at = :now, reason = '', since = :now, {COUNTED}
         WHERE id IN (SELECT value FROM json_each(:entries))""",  # noqa: S608 - our own names
@@ -45,7 +47,7 @@ class Suspect(NamedTuple):
     in_file: int
 
 
-def suspect(connection: Connection, entry: int, *, now: int, opened_at: int) -> Suspect | None:
+def suspect(connection: Connection, entry: int, now: Instant) -> Suspect | None:
     """Look at an entry that is corrupt; None where there is none, or it is not."""
     row = connection.execute(_FIND, (entry,)).fetchone()
     if row is None:
@@ -53,17 +55,16 @@ def suspect(connection: Connection, entry: int, *, now: int, opened_at: int) -> 
     state, *file = row
     if known(state) not in (State.CORRUPT, None):
         return None
-    return Suspect(complaint_of_entry(connection, entry, now=now, opened_at=opened_at), *file)
+    return Suspect(complaint_of_entry(connection, entry, now), *file)
 
 
-def readmit(
-    connection: Connection, senders: Collection[SenderName], *, now: int, opened_at: int
-) -> int:
+def readmit(connection: Connection, senders: Collection[SenderName], now: Instant) -> int:
     """Make some of what is held for want of these senders due; return how many: 0 when done."""
     asked = (json.dumps(list(senders)), READMITTED_AT_ONCE)
     entries = [entry for (entry,) in connection.execute(_ORPHANS, asked)]
     if entries:
-        words = {"entries": json.dumps(entries), "now": now, "opened_at": opened_at}
+        words = {"entries": json.dumps(entries), "now": milliseconds(now.wall)}
+        words["uptime"] = now.uptime
         for statement in _READMIT:
             connection.execute(statement, words)
     return len(entries)

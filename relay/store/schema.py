@@ -32,6 +32,9 @@ _CACHE_KIBIBYTES: Final = 8192
 _WAL_PAGES: Final = 4000
 _WAL_LIMIT: Final = 4 * _WAL_PAGES * 4096  # octets
 _PREPARED: Final = 256
+# Where uptime begins: a number as wide in the file as those after it for the next thousand years,
+# so that no row grows, and splits its page, for having been entered again.
+_UPTIME: Final = 1 << 40
 
 
 def _count(row: str, sign: str) -> str:
@@ -48,7 +51,7 @@ SPOOL: Final[tuple[Migration, ...]] = (
     (
         # `due_at` is null for what is not to be claimed: in flight, held without a probe, failed,
         # corrupt. `token` counts the claims made of the entry. `waited` and `held` are milliseconds
-        # up to `entered_at`, when it came into its state (see relay.store.lifetime).
+        # up to when it came into its state (see relay.store.lifetime).
         """CREATE TABLE entry (
             id INTEGER PRIMARY KEY,
             queue_id TEXT NOT NULL UNIQUE,
@@ -137,6 +140,23 @@ SPOOL: Final[tuple[Migration, ...]] = (
         "ALTER TABLE outbox ADD COLUMN message_id TEXT NOT NULL DEFAULT ''",
         # What operators have done to it so far; numbers the lines of the ledger about that.
         "ALTER TABLE entry ADD COLUMN orders INTEGER NOT NULL DEFAULT 0",
+    ),
+    (
+        # How long the spool has been open, and how often it was opened (see relay.store.uptime).
+        """CREATE TABLE service (
+            id INTEGER PRIMARY KEY CHECK (id = 1),
+            uptime INTEGER NOT NULL,
+            runs INTEGER NOT NULL
+        ) STRICT""",
+        f"INSERT INTO service VALUES (1, {_UPTIME}, 0)",  # noqa: S608 - our own number
+        # Columns in `_up` are milliseconds of that uptime, all others milliseconds since 1970. What
+        # was entered by the wall clock is entered anew: this is where uptime begins.
+        "ALTER TABLE entry RENAME COLUMN entered_at TO entered_up",
+        f"UPDATE entry SET entered_up = {_UPTIME}",  # noqa: S608 - our own number
+        # When it was last let go: from being held, failed or corrupt.
+        "ALTER TABLE entry ADD COLUMN freed_up INTEGER NOT NULL DEFAULT 0",
+        # The run in which its last outcome came; 0 once it was let go since.
+        "ALTER TABLE recipient ADD COLUMN tried_in INTEGER NOT NULL DEFAULT 0",
     ),
 )
 

@@ -22,6 +22,7 @@ from relay.mail.outcome import Ambiguous, Outcome, Relayed
 from relay.ports import LeaseLostError
 from relay.store.claiming import Lease, mark_column
 from relay.store.columns import milliseconds
+from relay.store.lifetime import Instant
 from relay.store.outbox import OUTBOX, lines
 from relay.store.states import RETIRED, after, kept_after, known, summary, turn_of
 
@@ -41,7 +42,8 @@ _RETIRE: Final = tuple(
 # what is gone through, and each recipient is found by its key.
 _UPDATE: Final = """
     UPDATE recipient SET state = one ->> 3, attempts = attempts + 1, doubts = doubts + (one ->> 4),
-        due_at = one ->> 5, reason = one ->> 6, detail = one ->> 7, settled_in = one ->> 2
+        due_at = one ->> 5, reason = one ->> 6, detail = one ->> 7, settled_in = one ->> 2,
+        tried_in = ?
     FROM (SELECT value AS one FROM json_each(?))
     WHERE entry = one ->> 0 AND address = one ->> 1 AND settled_in <> one ->> 2"""
 _UNSETTLED: Final = """
@@ -52,12 +54,12 @@ _RELEASE: Final = f"UPDATE recipient SET state = ?, due_at = ? WHERE {_UNSETTLED
 _STATES: Final = """
     SELECT state, min(due_at), reason FROM recipient WHERE entry = ? GROUP BY state"""
 _TURN_RECIPIENTS: Final = """
-    UPDATE recipient SET state = :following, due_at = :due_at,
+    UPDATE recipient SET state = :following, due_at = :due_at, tried_in = 0,
         reason = coalesce(:reason, reason), detail = iif(:reason IS NULL, detail, '')
     WHERE entry = :entry AND state = :state"""
 # `since` is when the reason first held: mail that is probed and held again was held all along.
 _TURN: Final = """
-    UPDATE entry SET state = :state, due_at = :due_at, reason = :reason, entered_at = :now,
+    UPDATE entry SET state = :state, due_at = :due_at, reason = :reason, entered_up = :uptime,
         since = iif(reason = :reason, since, :now)
     WHERE id = :id"""
 
@@ -68,7 +70,7 @@ class Settlement:
 
     lease: Lease
     settled: Mapping[Address, Settled]
-    now: datetime
+    now: Instant
     mark: Sequence[Address]
 
     @property
@@ -82,7 +84,7 @@ class Settlement:
 
     def lines(self) -> Iterable[tuple[Any, ...]]:
         """Yield what the ledger is to be told."""
-        return lines(self.lease.mail, self.settled, self.lease.attempts, self.now)
+        return lines(self.lease.mail, self.settled, self.lease.attempts, self.now.wall)
 
 
 def settle(connection: Connection, settlements: list[Settlement]) -> list[State | None]:
@@ -123,7 +125,7 @@ def _settle_in_part(connection: Connection, settlement: Settlement) -> State | N
             said = _said(one, following)
             staying.append((lease.entry, str(place), lease.token, following, *said))
     changed = connection.execute(_GONE, (lease.entry, lease.token, json.dumps(gone))).rowcount
-    changed += connection.execute(_UPDATE, (json.dumps(staying),)).rowcount
+    changed += connection.execute(_UPDATE, (now.run, json.dumps(staying))).rowcount
     if changed != len(settled):
         raise ValueError("outcomes for recipients that have one already")
     OUTBOX.insert(connection, list(settlement.lines()))
@@ -145,7 +147,7 @@ def _said(one: Settled, following: State) -> tuple[int, int | None, str, str]:
     return int(isinstance(outcome, Ambiguous)), due_at, outcome.reason, str(outcome.reply)
 
 
-def release(connection: Connection, lease: Lease, due_at: datetime, now: datetime) -> None:
+def release(connection: Connection, lease: Lease, due_at: datetime, now: Instant) -> None:
     """Give a claim back: who has no outcome was not attempted, and is due at that time."""
     _check_leases(connection, [lease])
     state = kept_after(State.IN_FLIGHT, Turn.RELEASED)
@@ -153,14 +155,14 @@ def release(connection: Connection, lease: Lease, due_at: datetime, now: datetim
     give_back(connection, lease.entry, now)
 
 
-def hold(connection: Connection, lease: Lease, reason: str, now: datetime) -> None:
+def hold(connection: Connection, lease: Lease, reason: str, now: Instant) -> None:
     """Give a claim back held: nobody is due until an operator says so."""
     _check_leases(connection, [lease])
     turn_recipients(connection, lease.entry, Turn.SENDER_REMOVED, None, reason)
     give_back(connection, lease.entry, now)
 
 
-def damage(connection: Connection, lease: Lease, complaint: str, now: datetime) -> None:
+def damage(connection: Connection, lease: Lease, complaint: str, now: Instant) -> None:
     """Set a claimed entry aside. Its recipients stay as they are, for when it can be mended."""
     _check_leases(connection, [lease])
     state = kept_after(State.IN_FLIGHT, Turn.DAMAGED)
@@ -182,7 +184,7 @@ def turn_recipients(
             connection.execute(_TURN_RECIPIENTS, words | {"entry": entry, "state": state})
 
 
-def give_back(connection: Connection, entry: int, now: datetime) -> State | None:
+def give_back(connection: Connection, entry: int, now: Instant) -> State | None:
     """End the claim of an entry, whose state is now that of its recipients."""
     rows = connection.execute(_STATES, (entry,)).fetchall()
     by_state = {known(name): (due_at, reason) for name, due_at, reason in rows}
@@ -200,14 +202,15 @@ def give_back(connection: Connection, entry: int, now: datetime) -> State | None
 
 
 def turn(
-    connection: Connection, entry: int, state: State, due_at: int | None, reason: str, now: datetime
+    connection: Connection, entry: int, state: State, due_at: int | None, reason: str, now: Instant
 ) -> None:
     """Write down the state of an entry that is not in flight any more.
 
     Of one that was not in flight before, the time spent is to be counted first (lifetime.count).
     """
-    words = {"state": state, "due_at": due_at, "reason": reason, "now": milliseconds(now)}
-    connection.execute(_TURN, words | {"id": entry})
+    words = {"id": entry, "state": state, "due_at": due_at, "reason": reason}
+    times = {"now": milliseconds(now.wall), "uptime": now.uptime}
+    connection.execute(_TURN, words | times)
     connection.execute("DELETE FROM attempt WHERE entry = ?", (entry,))
 
 

@@ -22,6 +22,7 @@ from relay.store.content import Contents
 from relay.store.disk import Room
 from relay.store.draft import Stage, StoredDraft
 from relay.store.states import BORN
+from relay.store.uptime import Uptime
 from relay.store.window import Window
 from relay.store.writer import Writer
 
@@ -31,7 +32,7 @@ _BORN: Final = BORN.value
 _ENTRIES: Final = Rows(
     "entry",
     "id, queue_id, sender, reverse_path, arrived_at, size, crc32, in_file, "
-    "state, due_at, reason, since, token, entered_at, message_id",
+    "state, due_at, reason, since, token, entered_up, message_id",
 )
 _CONTENTS: Final = Rows("content", "entry, octets")
 _RECIPIENTS: Final = Rows(
@@ -41,9 +42,10 @@ _RECIPIENTS: Final = Rows(
 
 
 class Arrival(NamedTuple):
-    """One mail to be inserted. `octets` is None where a file holds the content."""
+    """One mail to be inserted, and the uptime. `octets` is None where a file holds the content."""
 
     mail: Mail
+    uptime: int
     crc32: int
     octets: bytes | None
 
@@ -57,6 +59,7 @@ class AcceptedMail:
         contents: Contents,
         room: Room,
         backlogs: Backlogs,
+        uptime: Uptime,
         *,
         clock: Clock,
         facts: Facts,
@@ -65,6 +68,7 @@ class AcceptedMail:
         self._contents = contents
         self._room = room
         self._backlogs = backlogs
+        self._uptime = uptime
         self._window = Window()
         self._clock = clock
         self._facts = facts
@@ -118,7 +122,7 @@ class AcceptedMail:
         self._backlogs.add(mail)
         try:
             octets = await draft.seal()
-            arrival = Arrival(mail, draft.crc32, octets)
+            arrival = Arrival(mail, self._uptime.now(), draft.crc32, octets)
             operation = self._writer.submit(
                 self._insert, arrival, lambda ended: self._ended(ended, draft, mail)
             )
@@ -180,7 +184,7 @@ class Insertion:
                     "",
                     at,
                     0,
-                    at,
+                    arrival.uptime,
                     mail.message_id,
                 )
             )

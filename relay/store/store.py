@@ -19,7 +19,6 @@ from relay.mail.envelope import SenderName
 from relay.ports import Clock, SpoolError
 from relay.store import reserve as reserving
 from relay.store.backlog import Backlogs
-from relay.store.columns import milliseconds
 from relay.store.content import Contents
 from relay.store.disk import Room, file_system_of, refuse_unsafe, sync_directory
 from relay.store.lock import SpoolLock
@@ -34,6 +33,8 @@ from relay.store.recovery import Recovered
 from relay.store.reserve import Reserve
 from relay.store.spool import AcceptedMail
 from relay.store.suppression import SuppressionList
+from relay.store.uptime import Uptime
+from relay.store.writer import Writer
 
 
 @dataclass(kw_only=True, slots=True)
@@ -57,7 +58,7 @@ class Store:
     _parts: contextlib.AsyncExitStack
 
     @classmethod
-    async def open(
+    async def open(  # noqa: PLR0913 - what it is opened for differs in many ways
         cls,
         path: Path,
         *,
@@ -68,14 +69,16 @@ class Store:
         min_free: float = 0.1,
         reserve: int = reserving.SIZE,
         unsafe: bool = False,
+        is_running: bool = True,
     ) -> Self:
         """Open a spool directory, making it where there is none, and put it in order.
 
         `ambiguous_wait` is how long an attempt that a crash cut short waits before it is repeated;
         `min_free` the part of the disk that stays free; `reserve` the octets put by for outcomes;
-        `unsafe` allows file systems on which mail would be lost. Raises SpoolError with words for
-        an operator; an OSError is its cause. A record.db that cannot be opened is no error: that is
-        told, and it is tried again.
+        `unsafe` allows file systems on which mail would be lost; `is_running` is false where no
+        mail is sent, and so none grows older. Raises SpoolError with words for an operator; an
+        OSError is its cause. A record.db that cannot be opened is no error: that is told, and it is
+        tried again.
         """
         try:
             return await cls._open(
@@ -87,12 +90,13 @@ class Store:
                 min_free=min_free,
                 reserve=reserve,
                 unsafe=unsafe,
+                is_running=is_running,
             )
         except OSError as error:
             raise SpoolError(f"spool {path} cannot be used: {error.strerror}") from error
 
     @classmethod
-    async def _open(
+    async def _open(  # noqa: PLR0913 - as above
         cls,
         path: Path,
         *,
@@ -103,6 +107,7 @@ class Store:
         min_free: float,
         reserve: int,
         unsafe: bool,
+        is_running: bool,
     ) -> Self:
         async with contextlib.AsyncExitStack() as parts:
             stores: list[Self] = []
@@ -112,16 +117,17 @@ class Store:
                 for store in stores:
                     store.on_death(error)
 
-            opened_at = clock.now()
             lock = await asyncio.to_thread(_prepare, path, unsafe=unsafe)
             parts.callback(lock.release)
             contents = Contents(path, facts.spool_failed)
             parts.push_async_callback(contents.close)
             backlogs, put_by = Backlogs(), Reserve(path, reserve)
+            uptime = Uptime(clock.monotonic if is_running else lambda: 0.0)
             opening = Opening(path, clock, facts, died, parts)
             spool_writer, recovered = await opening.spool(
-                backlogs, put_by, opened_at=opened_at, ambiguous_wait=ambiguous_wait
+                backlogs, put_by, uptime, ambiguous_wait=ambiguous_wait
             )
+            parts.push_async_callback(_write_down, spool_writer, uptime)
             record_reader = Reader(path / RECORD_DATABASE)
             suppressions = SuppressionList(record_reader, path / "suppressed")
             record_writer = await opening.record(suppressions)
@@ -166,6 +172,7 @@ class Store:
                     contents,
                     room,
                     backlogs,
+                    uptime,
                     clock=clock,
                     facts=facts,
                 ),
@@ -175,7 +182,7 @@ class Store:
                     contents,
                     backlogs,
                     facts=facts,
-                    opened_at=opened_at,
+                    uptime=uptime,
                     on_settled=mover.wake,
                 ),
                 orders=StoredOrders(
@@ -183,8 +190,8 @@ class Store:
                     queue_reader,
                     contents,
                     backlogs,
+                    uptime,
                     clock=clock,
-                    opened_at=milliseconds(opened_at),
                     on_lines=mover.wake,
                 ),
                 record=StoredRecord(
@@ -232,6 +239,13 @@ class Store:
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
+
+
+async def _write_down(spool: Writer, uptime: Uptime) -> None:
+    """Have the next run go on in time where this one ends."""
+    # If it cannot be written, mail is a little younger then than it should be.
+    with contextlib.suppress(SpoolError):
+        await spool.run(uptime.write, is_outcome=True)
 
 
 def _prepare(path: Path, *, unsafe: bool) -> SpoolLock:

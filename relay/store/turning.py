@@ -15,8 +15,8 @@ from typing import Any, Final, NamedTuple
 from relay.mail.entry import State, Turn
 from relay.mail.envelope import Envelope, Mail, QueueId, SenderName
 from relay.operators import Order, Page, Result, Turned, Verb
-from relay.store.columns import nearest_moment
-from relay.store.lifetime import COUNTED
+from relay.store.columns import milliseconds, nearest_moment
+from relay.store.lifetime import COUNTED, Instant
 from relay.store.outbox import OUTBOX
 from relay.store.selecting import Criteria
 from relay.store.settling import retire
@@ -33,7 +33,7 @@ _FIND: Final = """
         ORDER BY queue_id)"""
 # The rows of the JSON are what is gone through, and each recipient is found by its key.
 _TURN_RECIPIENTS: Final = """
-    UPDATE recipient SET state = one ->> 2, due_at = one ->> 3,
+    UPDATE recipient SET state = one ->> 2, due_at = one ->> 3, tried_in = 0,
         reason = coalesce(one ->> 4, reason), detail = iif(one ->> 4 IS NULL, detail, '')
     FROM (SELECT value AS one FROM json_each(:rows))
     WHERE entry = one ->> 0 AND state = one ->> 1"""
@@ -110,14 +110,13 @@ class Turning:
     order: Order
     criteria: Criteria
     entries: Sequence[int]
-    now: int
-    opened_at: int
+    now: Instant
     complaints: Mapping[int, str]
 
     def __call__(self, connection: Connection) -> Effects:
         """Find the entries that are meant still, and turn them."""
         decided = self._decided(connection)
-        decided.write(connection, now=self.now, opened_at=self.opened_at)
+        decided.write(connection)
         return decided.effects()
 
     def foresee(self, connection: Connection) -> Page:
@@ -137,12 +136,13 @@ class Turning:
 class _Decisions:
     """What becomes of the entries of a page, entry by entry, and then the rows of it."""
 
-    def __init__(self, order: Order, now: int, complaints: Mapping[int, str]) -> None:
+    def __init__(self, order: Order, now: Instant, complaints: Mapping[int, str]) -> None:
         self._order = order
         self._turn = Turn(order.verb.value)
         self._words = order.words()
         self._held_words = f"{_HELD} {self._words}"
-        self._now = now
+        self._now = milliseconds(now.wall)
+        self._uptime = now.uptime
         self._complaints = complaints
         self._turned: list[Turned] = []
         self._roused: set[SenderName] = set()
@@ -156,12 +156,13 @@ class _Decisions:
         page = Page(self._turned, frozenset(self._roused))
         return Effects(page, self._dropped, self._passed_on, bool(self._lines))
 
-    def write(self, connection: Connection, *, now: int, opened_at: int) -> None:
+    def write(self, connection: Connection) -> None:
         if self._recipient_rows:
             connection.execute(_TURN_RECIPIENTS, {"rows": json.dumps(self._recipient_rows)})
         if self._entry_rows:
-            words = {"rows": json.dumps(self._entry_rows), "now": now, "opened_at": opened_at}
-            connection.execute(_TURN_ENTRIES, words)
+            times = {"now": self._now, "uptime": self._uptime}
+            words = {"rows": json.dumps(self._entry_rows)}
+            connection.execute(_TURN_ENTRIES, words | times)
             turned = json.dumps([row[0] for row in self._entry_rows])
             connection.execute(_FORGET_ATTEMPTS, (turned,))
         if self._dropped:
@@ -207,11 +208,12 @@ class _Decisions:
             # Failed mail is not held, held mail is not failed: most turns leave some as they are.
             following = kept_after(state, self._turn)
             turned = (following, *self._waits(state, following, due_at, reason))
-            if turned != (state, due_at, reason):
+            # What was corrupt is tried before its time can be over, as what was held is.
+            if turned != (state, due_at, reason) or current is State.CORRUPT:
                 # What is retried shows why it waited, and the answer, until the next one.
-                why = None if verb is Verb.RETRY else turned[2]
+                why = None if verb is Verb.RETRY or turned[2] == reason else turned[2]
                 rows[name] = (found.id, name, following, turned[1], why)
-            if name in rows or current is State.CORRUPT:
+            if name in rows:
                 changed.append(address)
             standing.append(turned)
         pressing = summary(state for state, _, _ in standing)

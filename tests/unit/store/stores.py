@@ -73,16 +73,17 @@ class Opened:
         """Have many small mails in the queue, each for somebody else, before any is accepted."""
         at = milliseconds(self.clock.now())
         due_at = None if state is State.HELD else at
+        uptime = self.store.queue._uptime.now()
         ids = [new_queue_id(self.clock.now() + timedelta(milliseconds=n)) for n in range(count)]
 
         def insert(connection: Connection) -> None:
             entries = (
-                (n, queue_id, sender, at, len(SMALL), crc32(SMALL), state, due_at, at, at)
+                (n, queue_id, sender, at, len(SMALL), crc32(SMALL), state, due_at, at, uptime)
                 for n, queue_id in enumerate(ids, 1)
             )
             connection.executemany(
                 "INSERT INTO entry (id, queue_id, sender, reverse_path, arrived_at, size, crc32, "
-                "in_file, state, due_at, reason, since, token, entered_at) "
+                "in_file, state, due_at, reason, since, token, entered_up) "
                 "VALUES (?, ?, ?, 'app@example.com', ?, ?, ?, 0, ?, ?, '', ?, 0, ?)",
                 entries,
             )
@@ -90,7 +91,7 @@ class Opened:
                 "INSERT INTO content VALUES (?, ?)", ((n, SMALL) for n in range(1, count + 1))
             )
             connection.executemany(
-                "INSERT INTO recipient VALUES (?, ?, 0, ?, 0, 0, ?, '', '', 0)",
+                "INSERT INTO recipient VALUES (?, ?, 0, ?, 0, 0, ?, '', '', 0, 0)",
                 ((n, f"user{n}@example.net", state, due_at) for n in range(1, count + 1)),
             )
             self.store.orders._backlogs.load(connection)
