@@ -171,6 +171,7 @@ class Daemon:
                 node=node(),
                 jitter=random.random,
                 events_seen=intake.events_seen,
+                may_expire=lambda: True,
             ),
             self._rules,
             gates,

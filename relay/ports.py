@@ -1,7 +1,7 @@
 """Where the core meets its adapters. Each docstring is the contract both sides are tested against.
 
-Adapters never import each other; `relay.daemon` hands them what they need of these. In this
-order: values and errors, accepting mail, delivering it, remembering what became of it.
+Adapters never import each other; `relay.daemon` hands them what they need of these. In this order:
+values and errors, accepting mail, delivering it, remembering it. See relay.facts, relay.upkeep too.
 """
 
 from __future__ import annotations
@@ -23,10 +23,7 @@ from relay.policy.verdict import Answer
 
 @dataclass(frozen=True, slots=True)
 class ContentFile:
-    """A spool file, and what was counted when it was written.
-
-    Its length was looked at when it was claimed; its checksum is for whoever reads it.
-    """
+    """A spool file. Its length was looked at when it was claimed; who reads it checks its CRC-32."""
 
     path: Path
     size: int
@@ -137,15 +134,16 @@ class Claim:
     """One entry leased for an attempt.
 
     `recipients` are those due; the first `marked` of them carry the durable mark "an attempt is
-    about to be made". `attempts` counts, per recipient, the attempts begun, this one included.
-    `waited` is how long the mail could have been attempted since it came, `held` how long it was
-    held; neither counts time in which the relay was down.
+    about to be made". `attempts` counts those begun, this one included; to those `in_doubt` an
+    earlier one may have gone out. `waited` is how long the mail could have been attempted, `held`
+    how long it was held; neither counts downtime.
     """
 
     mail: Mail
     content: Content
     recipients: tuple[Address, ...]
     attempts: Mapping[Address, int]
+    in_doubt: Collection[Address]
     marked: int
     token: int
     lease_until: datetime

@@ -45,6 +45,7 @@ _STORY: Final[dict[str, tuple[str, str, Callable[[Mapping[str, Any]], str]]]] = 
     "mail.relayed": ("relayed", _GREEN, _relayed),
     "mail.deferred": ("deferred", _YELLOW, _answered),
     "mail.failed": ("failed", _RED, _answered),
+    "mail.expired": ("expired", _RED, _answered),
     "mail.refused": ("refused", _RED, _refused),
     "feedback.delivery": ("delivered", _GREEN, _feedback),
     "feedback.bounce": ("bounced", _RED, _feedback),

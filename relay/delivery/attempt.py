@@ -19,6 +19,7 @@ from relay.mail.address import Address
 from relay.mail.entry import Settled
 from relay.mail.outcome import Ambiguous, Blame, Deferred, Failed, Outcome
 from relay.mail.reply import Reply
+from relay.policy.retry import Past
 from relay.policy.ruleset import Ruleset
 from relay.policy.sender import OnSuppressed, Sender
 from relay.policy.verdict import verdict
@@ -70,6 +71,8 @@ class Desk:
     """Draws from [0, 1)."""
     events_seen: Callable[[], bool]
     """Whether SES's Send events have been arriving of late."""
+    may_expire: Callable[[], bool]
+    """Whether mail may be given up for its age; not while the clock is in doubt."""
 
 
 async def give_back(desk: Desk, claim: Claim) -> None:
@@ -200,15 +203,15 @@ class Attempt:
         desk, claim = self._desk, self._claim
         # One throw for all: recipients that are due together go out in one call again.
         jitter, now, events_seen = desk.jitter(), desk.clock.now(), desk.events_seen()
+        may_expire = desk.may_expire()
         return {
             address: self._ruleset.retry.settle(
                 outcome,
-                attempts=claim.attempts[address],
-                waited=claim.waited,
-                held=claim.held,
+                Past(claim.attempts[address], claim.waited, claim.held, address in claim.in_doubt),
                 now=now,
                 jitter=jitter,
                 events_seen=events_seen,
+                may_expire=may_expire,
             )
             for address in group
         }

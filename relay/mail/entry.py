@@ -99,9 +99,9 @@ class QueuedMail:
 class LedgerLine:
     """What one attempt, one order or one feedback event said of one recipient.
 
-    `fact` is a word of the mail log (relayed, deferred, failed, ambiguous, held, released, retried,
-    dropped, delivered, bounced, complained, delayed, ...); `detail` is SES's or our text, or says
-    which operator gave the order, and why.
+    `fact` is a word of the mail log (relayed, deferred, failed, expired, ambiguous, held, released,
+    retried, dropped, delivered, bounced, complained, delayed, ...); `detail` is SES's or our text,
+    or says which operator gave the order, and why.
     """
 
     queue_id: QueueId

@@ -166,6 +166,9 @@ class MailLog(DoorLog):
             "reply": str(outcome.reply),
         }
         match outcome:
+            case Failed(reason="expired"):
+                metrics.failed[account, outcome.reason].inc()
+                self.logger.warning("mail.expired", **words)
             case Failed():
                 metrics.failed[account, outcome.reason].inc()
                 if outcome.reason == "suppressed":

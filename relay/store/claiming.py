@@ -161,11 +161,14 @@ class _Round:
             content, complaint = self._file_of(found)
         # What falls due while the claim lasts is not part of it.
         attempts: dict[Address, int] = {}
+        in_doubt: list[Address] = []
         spelt: list[str] = []
-        for recipient, spelling, made, due_at in known:
+        for recipient, spelling, made, due_at, doubts in known:
             if due_at is not None and due_at <= now:
                 attempts[recipient] = made + 1
                 spelt.append(spelling)
+                if doubts:
+                    in_doubt.append(recipient)
         if not attempts and not complaint:
             complaint = "it is due although none of its recipients is"
         if complaint:
@@ -175,6 +178,7 @@ class _Round:
             content=content,
             recipients=tuple(attempts),
             attempts=attempts,
+            in_doubt=frozenset(in_doubt),
             marked=min(asked.chunk, len(attempts)),
             token=found.token + 1,
             lease_until=self.until,

@@ -25,7 +25,7 @@ _ENTRY: Final = f"""
     SELECT id, queue_id, sender, reverse_path, arrived_at, size, message_id, crc32, in_file, state,
         token, {WAITED}, {HELD},
         (SELECT octets FROM content WHERE entry = id),
-        (SELECT json_group_array(json_array(position, address, attempts, due_at))
+        (SELECT json_group_array(json_array(position, address, attempts, due_at, doubts))
             FROM recipient WHERE entry = id),
         (SELECT number FROM attempt WHERE entry = id)
     FROM entry """  # noqa: S608 - our own names
@@ -45,8 +45,9 @@ _SINGLY: Final = 1000
 _DECODE: Final = json.JSONDecoder().raw_decode
 _CLAIMABLE: Final = frozenset(state.value for state in TABLE[Turn.CLAIM])
 
-Recipient: TypeAlias = tuple[Address, str, int, int | None]
-"""A recipient the spool still knows: as it is spelt, attempts made, and when it is due."""
+Recipient: TypeAlias = tuple[Address, str, int, int | None, int]
+"""A recipient the spool still knows: as it is spelt, attempts made, when it is due, and how many of
+the attempts may have gone out."""
 
 
 class Due(NamedTuple):
@@ -76,11 +77,14 @@ class Due(NamedTuple):
             raise ValueError("it has no recipients")
         if len(rows) > 1:
             rows.sort()
-        return [(address(spelt), spelt, attempts, due_at) for _, spelt, attempts, due_at in rows]
+        return [
+            (address(spelt), spelt, attempts, due_at, doubts)
+            for _, spelt, attempts, due_at, doubts in rows
+        ]
 
     def mail(self, known: list[Recipient]) -> Mail:
         """Return the mail, for the recipients still known; ValueError if it cannot be one."""
-        recipients = tuple([recipient for recipient, _, _, _ in known])
+        recipients = tuple([recipient for recipient, *_ in known])
         return Mail(
             QueueId(self.queue_id),
             SenderName(self.sender),

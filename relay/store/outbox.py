@@ -13,6 +13,7 @@ from relay.mail.address import Address
 from relay.mail.entry import Settled
 from relay.mail.envelope import Mail
 from relay.mail.outcome import Ambiguous, Deferred, Failed, Outcome, Relayed
+from relay.policy.expiry import EXPIRED
 from relay.store.columns import Rows, milliseconds, path_column
 
 LEDGER_COLUMNS: Final = (
@@ -62,7 +63,8 @@ def _said(outcome: Outcome) -> tuple[str, str, str]:
             return "deferred", "", str(outcome.reply)
         case Ambiguous():
             return "ambiguous", "", str(outcome.reply)
-        case Failed():
-            return "failed", "", str(outcome.reply)
+        case Failed(reason=reason):
+            fact = "expired" if reason == EXPIRED else "failed"
+            return fact, "", str(outcome.reply)
         case _:
             assert_never(outcome)

@@ -241,11 +241,25 @@ async def test_each_recipient_keeps_its_own_time(spool: Opened) -> None:
     claim = await spool.claim_one()
     assert claim.recipients == (JOHN,)
     assert claim.attempts == {JOHN: 2}
+    assert not claim.in_doubt
     assert await spool.settle(claim, relayed()) is State.AMBIGUOUS
     spool.clock.advance(29 * MINUTE)
     claim = await spool.claim_one()
     assert claim.recipients == (JANE,)
     assert await spool.settle(claim, relayed()) is None
+
+
+@pytest.mark.P3
+async def test_a_doubt_stays_with_its_recipient_whatever_comes_of_later_attempts(
+    spool: Opened,
+) -> None:
+    await spool.accept(JANE, JOHN)
+    await spool.settle(await spool.claim_one(), spool.ambiguous(MINUTE), spool.deferred(MINUTE))
+    for _ in range(2):
+        spool.clock.advance(MINUTE)
+        claim = await spool.claim_one()
+        assert set(claim.in_doubt) == {JANE}
+        await spool.settle(claim, spool.deferred(MINUTE), spool.deferred(MINUTE))
 
 
 @pytest.mark.P3

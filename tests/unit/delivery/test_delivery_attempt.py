@@ -134,6 +134,9 @@ class Bench:
         suppressed: tuple[Address, ...] = (),
         sender: Sender | None = None,
         jitter: Callable[[], float] = lambda: 0.0,
+        waited: timedelta = timedelta(0),
+        in_doubt: tuple[Address, ...] = (),
+        may_expire: bool = True,
     ) -> None:
         self.carrier = ScriptedCarrier(script)
         self.queue = RecordingQueue()
@@ -148,6 +151,7 @@ class Bench:
             node="n1",
             jitter=jitter,
             events_seen=lambda: False,
+            may_expire=lambda: may_expire,
         )
         self.gate = Gate(OneAccount(self.carrier), facts=self.facts, clock=self.clock)
         mail = a_mail(*recipients)
@@ -156,10 +160,11 @@ class Bench:
             content=b"x" * mail.size,
             recipients=recipients,
             attempts=dict.fromkeys(recipients, 1),
+            in_doubt=in_doubt,
             marked=min(50, len(recipients)),
             token=1,
             lease_until=self.clock.now() + timedelta(minutes=10),
-            waited=timedelta(0),
+            waited=waited,
             held=timedelta(0),
         )
         self.attempt = Attempt(desk, self.gate, self.claim, a_ruleset(), sender or a_sender())
@@ -421,3 +426,24 @@ async def test_throttling_slows_the_pace_and_leaves_the_breaker_alone() -> None:
     assert "breaker" not in bench.facts.names()
     assert bench.gate.room().attempts == 0
     assert 0 < bench.gate.room().wait <= 1.0
+
+
+@pytest.mark.P3
+async def test_what_expires_with_a_doubt_is_reported_unknown_and_the_others_as_not_taken() -> None:
+    jane, john = addresses(2)
+    bench = Bench(lambda _: DOWN, (jane, john), waited=timedelta(days=4), in_doubt=(john,))
+    await bench.attempt.run()
+    told = {
+        place: one.outcome.reply
+        for place, one in bench.queue.settled.items()
+        if isinstance(one.outcome, Failed)
+    }
+    assert (told[jane].status, told[john].status) == ("5.4.7", "4.4.7")
+    assert "not known whether SES took" in told[john].text
+
+
+async def test_nothing_expires_while_the_clock_is_in_doubt() -> None:
+    bench = Bench(lambda _: DOWN, addresses(1), waited=timedelta(days=400), may_expire=False)
+    await bench.attempt.run()
+    (settled,) = bench.queue.settled.values()
+    assert settled.due_at == bench.clock.now() + timedelta(seconds=30)

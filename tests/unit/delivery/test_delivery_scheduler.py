@@ -78,6 +78,7 @@ class House:
                 node="n1",
                 jitter=lambda: 0.0,
                 events_seen=lambda: False,
+                may_expire=lambda: True,
             ),
             self.rules,
             {AccountName("main"): self.gate},

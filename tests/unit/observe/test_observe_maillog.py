@@ -115,6 +115,7 @@ REPLY = Reply(451, "4.4.1", "SES: connection refused")
         (Relayed("0102-ok"), "mail.relayed", 'relay_recipients_relayed_total{account="main"}'),
         (Deferred(REPLY, "connection", Blame.SERVICE), "mail.deferred", 'relay_recipients_deferred_total{account="main",reason="connection"}'),
         (Failed(Reply(554, "5.6.0", "no"), "rejected", Blame.MESSAGE), "mail.failed", 'relay_recipients_failed_total{account="main",reason="rejected"}'),
+        (Failed(Reply(554, "5.4.7", "late"), "expired", Blame.SERVICE), "mail.expired", 'relay_recipients_failed_total{account="main",reason="expired"}'),
         (Ambiguous(REPLY, "timeout"), "mail.deferred", 'relay_recipients_deferred_total{account="main",reason="timeout"}'),
     ],
 )  # fmt: skip

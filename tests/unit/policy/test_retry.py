@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from relay.mail.entry import Settled
 from relay.mail.outcome import Ambiguous, Blame, Deferred, Failed, Outcome, Relayed
 from relay.mail.reply import Reply
-from relay.policy.retry import OPERATOR_GRACE, RetrySchedule
+from relay.policy.expiry import OPERATOR_GRACE
+from relay.policy.retry import Past, RetrySchedule
 
 ARRIVED = datetime(2026, 3, 1, tzinfo=UTC)
 SCHEDULE = RetrySchedule(
@@ -30,15 +31,16 @@ def settle(
     held: timedelta = timedelta(0),
     jitter: float = 0.0,
     events_seen: bool = False,
+    in_doubt: bool = False,
+    may_expire: bool = True,
 ) -> Settled:
     return SCHEDULE.settle(
         outcome,
-        attempts=attempts,
-        waited=waited,
-        held=held,
+        Past(attempts, waited, held, in_doubt),
         now=ARRIVED + waited + held,
         jitter=jitter,
         events_seen=events_seen,
+        may_expire=may_expire,
     )
 
 
@@ -116,10 +118,22 @@ def test_an_ambiguous_attempt_waits_on_its_own_patient_schedule(
 
 
 @pytest.mark.P3
-def test_an_ambiguous_mail_expires_as_unknown_never_as_not_sent() -> None:
-    settled = settle(LOST, waited=SCHEDULE.lifetime)
+@pytest.mark.parametrize("outcome", [LOST, DOWN, UNVERIFIED])
+def test_a_mail_that_may_have_gone_out_expires_as_unknown_never_as_not_sent(
+    outcome: Outcome,
+) -> None:
+    """Be the doubt of this attempt, or of an earlier one."""
+    waited = SCHEDULE.lifetime + OPERATOR_GRACE
+    settled = settle(outcome, waited=waited, in_doubt=outcome is not LOST)
     assert isinstance(settled.outcome, Failed)
-    assert "not known whether" in settled.outcome.reply.text
+    assert (settled.outcome.reason, settled.outcome.reply.status) == ("expired", "4.4.7")
+    assert "not known whether SES took the message" in settled.outcome.reply.text
+
+
+@pytest.mark.parametrize("outcome", [LOST, DOWN, UNVERIFIED])
+def test_nothing_expires_while_it_may_not(outcome: Outcome) -> None:
+    settled = settle(outcome, waited=SCHEDULE.lifetime * 100, may_expire=False)
+    assert settled.due_at is not None
 
 
 def test_throttled_mail_waits_seconds_not_minutes() -> None:
