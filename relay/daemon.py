@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
 import sys
 import time
 from collections.abc import Awaitable
@@ -21,9 +20,8 @@ from relay import __version__
 from relay.clock import SystemClock
 from relay.config.complaint import ConfigurationError
 from relay.config.loader import load
-from relay.delivery.attempt import Desk as DeliveryDesk
+from relay.delivering import Delivering
 from relay.delivery.gate import Gate
-from relay.delivery.scheduler import Scheduler
 from relay.feedback.certificate import HttpsSnsGateway, SnsGateway
 from relay.feedback.intake import BODY_LIMIT, Intake
 from relay.observe.logs import LogFormat, Render, make_logger
@@ -53,6 +51,7 @@ from relay.wiring import (
     needs_restart,
     node,
     queue_desk,
+    terms,
     tls_contexts,
     topics,
 )
@@ -162,25 +161,20 @@ class Daemon:
         intake = Intake(
             lambda: topics(self.configuration), self._gateway, store.record, facts, self._clock
         )
-        self._scheduler = Scheduler(
-            DeliveryDesk(
-                queue=store.queue,
-                suppressions=store.suppressions,
-                facts=facts,
-                clock=self._clock,
-                node=node(),
-                jitter=random.random,
-                events_seen=intake.events_seen,
-                may_expire=lambda: True,
-            ),
+        delivering = Delivering(
+            store,
             self._rules,
             gates,
             self._allowances,
+            node=node(),
+            terms=lambda: terms(self.configuration),
+            events_seen=intake.events_seen,
+            facts=facts,
+            clock=self._clock,
         )
-        store.on_commit = self._scheduler.notice
+        self._scheduler = delivering.scheduler
         self._watch(self._readmit(), "readmission", may_end=True)
-        self._watch(self._scheduler.run(), "scheduler")
-        stack.push_async_callback(self._scheduler.drain)
+        delivering.start(self._watch, stack)
 
         await self._serve_http(intake)
         await self._open_front_door()

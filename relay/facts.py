@@ -6,14 +6,14 @@ Part of the ports: adapters are given a Facts and never see a logger or a counte
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from relay.mail.address import Address
 from relay.mail.entry import Settled
 from relay.mail.envelope import AccountName, Mail, QueueId, SenderName
 from relay.mail.feedback import FeedbackEvent, Suppression
-from relay.mail.outcome import Outcome
+from relay.mail.outcome import Failed, Outcome
 from relay.mail.reply import Refusal, Reply
 from relay.operators import Order, Result
 from relay.ports import SendQuota
@@ -107,6 +107,39 @@ class Facts(Protocol):
         self, account: AccountName, mail: Mail, recipient: Address, settled: Settled, now: datetime
     ) -> None:
         """One recipient's outcome was recorded."""
+        ...
+
+    def expired(
+        self, account: AccountName | None, mail: Mail, recipient: Address, failed: Failed
+    ) -> None:
+        """A recipient was given up because its time was over, without waiting for an attempt.
+
+        `account` is None where the sender is no longer configured.
+        """
+        ...
+
+    def purged(self, mail: Mail) -> None:
+        """Failed mail was kept as long as promised, and is gone; its recipients are not told."""
+        ...
+
+    def held_long(self, entries: int, limit: timedelta) -> None:
+        """More mail than before has been held for half the time after which it is given up."""
+        ...
+
+    def swept(self, at: datetime, overdue: timedelta, held_long: int) -> None:
+        """The whole queue was looked through for mail past its time.
+
+        `overdue` is how long the mail that is most past it has been, `held_long` how many entries
+        have been held for half the time after which they are given up.
+        """
+        ...
+
+    def clock_stepped(self, by: timedelta, suspended: timedelta) -> None:
+        """The wall clock stepped: for so long nothing is given up for its age."""
+        ...
+
+    def clock_settled(self) -> None:
+        """The wall clock has kept time for long enough to be believed again."""
         ...
 
     def held(self, mail: Mail, reason: str) -> None:

@@ -23,7 +23,7 @@ from relay.policy.verdict import Answer
 
 @dataclass(frozen=True, slots=True)
 class ContentFile:
-    """A spool file. Its length was looked at when it was claimed; who reads it checks its CRC-32."""
+    """A spool file. Its length was looked at when it was claimed; readers check its CRC-32."""
 
     path: Path
     size: int

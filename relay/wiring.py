@@ -16,6 +16,7 @@ from relay.config.words import LongLines
 from relay.facts import Facts
 from relay.feedback.intake import Confirm, Topics
 from relay.mail.envelope import SenderName
+from relay.policy.expiry import Terms
 from relay.ports import Clock
 from relay.ses.account import AccountSettings
 from relay.smtp.listener import ListenerSettings
@@ -109,6 +110,17 @@ def topics(configuration: Configuration) -> Topics:
     """Return the SNS topics that are believed."""
     sns = configuration.settings.feedback.sns
     return Topics(frozenset(sns.topics), Confirm(sns.confirm))
+
+
+def terms(configuration: Configuration) -> Terms:
+    """Return how long what is kept."""
+    spool = configuration.settings.spool
+    return Terms(
+        lifetime=spool.lifetime,
+        longest_wait=configuration.retry.longest_wait,
+        keep_failed=spool.keep_failed,
+        history=spool.history,
+    )
 
 
 def node() -> str:

@@ -115,6 +115,11 @@ def _spool(settings: Settings) -> Iterator[Finding]:
         )
     if retry.first >= lifetime:
         yield Finding(end, "is over before the first retry (spool.retry.first)", (first, end))
+    kept: KeyPath = ("spool", "keep_failed")
+    history: KeyPath = ("spool", "history")
+    if settings.spool.history < settings.spool.keep_failed:
+        message = "is shorter than spool.keep_failed: mail would be there of which nothing is known"
+        yield Finding(history, message, (kept, history))
 
 
 def _feedback(settings: Settings) -> Iterator[Finding]:

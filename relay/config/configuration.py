@@ -66,15 +66,20 @@ class Configuration:
 
     def ruleset(self) -> Ruleset:
         """Return what policy decides by."""
-        spool = self.settings.spool
         return Ruleset(
             generation=self.generation,
             hostname=self.hostname,
             senders=policy.Senders(self._sender(sender) for sender in self.settings.senders),
-            retry=RetrySchedule(
-                first=spool.retry.first, ceiling=spool.retry.ceiling, lifetime=spool.lifetime
-            ),
+            retry=self.retry,
             trace=self.settings.trace_headers,
+        )
+
+    @property
+    def retry(self) -> RetrySchedule:
+        """When deferred mail is tried again."""
+        spool = self.settings.spool
+        return RetrySchedule(
+            first=spool.retry.first, ceiling=spool.retry.ceiling, lifetime=spool.lifetime
         )
 
     def redacted(self) -> dict[str, Any]:

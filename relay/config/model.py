@@ -76,9 +76,25 @@ class Spool(Part):
         default=Path("/var/lib/ses-relay"), description="The directory; on a local disk."
     )
     lifetime: v.Duration = Field(
-        default=timedelta(days=4), description="How long mail is tried before it is given up."
+        default=timedelta(days=4),
+        description=(
+            "How long mail is tried before it is given up. Only time counts in which it could be "
+            "tried: not while it is held or the relay is down. What only you can mend (credentials "
+            "and the like) has ten days more."
+        ),
     )
     retry: Retry = Field(default_factory=Retry, description="When it is tried again.")
+    keep_failed: v.Duration = Field(
+        default=timedelta(days=7),
+        description="How long mail that was given up is kept, to be looked at or retried.",
+    )
+    history: v.Duration = Field(
+        default=timedelta(days=30),
+        description=(
+            "How long it is remembered what became of a mail, what SES reported of it, and what "
+            "operators did."
+        ),
+    )
     min_free: v.FreeShare = Field(
         default=0.1,
         description="The share of the disk that stays free; below it mail is refused with 452.",

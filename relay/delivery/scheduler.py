@@ -82,6 +82,12 @@ class Scheduler:
         self._awake.add(sender)
         self._wake.set()
 
+    def look_again(self) -> None:
+        """Note that what was to wait may be due: the clock it waited by has stepped."""
+        self._awake.update(self._due)
+        self._due.clear()
+        self._wake.set()
+
     async def run(self) -> None:
         """Start attempts until `drain` is called."""
         self._resting.clear()

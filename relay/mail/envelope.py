@@ -33,8 +33,17 @@ def new_queue_id(now: datetime) -> QueueId:
     The random half keeps ids apart across restarts, nodes and clocks that step back; the time half
     sorts them and keeps index pages warm.
     """
-    moment = int(now.timestamp() * 1000)
-    rest = (moment & 7) << 52 | (int.from_bytes(os.urandom(7), "big") >> 4)
+    return _queue_id(now, int.from_bytes(os.urandom(7), "big") >> 4)
+
+
+def least_queue_id(now: datetime) -> QueueId:
+    """Return an id that sorts before all that are made from that moment on."""
+    return _queue_id(now, 0)
+
+
+def _queue_id(now: datetime, number: int) -> QueueId:
+    moment = max(0, int(now.timestamp() * 1000))
+    rest = (moment & 7) << 52 | number
     pairs = _PAIRS
     return QueueId(
         f"{_prefix(moment >> 3)}{_ALPHABET[rest >> 50]}{pairs[rest >> 40 & 1023]}"

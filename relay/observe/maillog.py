@@ -6,9 +6,8 @@ addresses never get here.
 
 from __future__ import annotations
 
-import errno
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -18,21 +17,15 @@ from relay.mail.envelope import AccountName, Mail, QueueId, SenderName
 from relay.mail.feedback import FeedbackEvent, FeedbackKind, Suppression
 from relay.mail.outcome import Ambiguous, Blame, Deferred, Failed, Outcome, Relayed
 from relay.mail.reply import Refusal
-from relay.observe.doorlog import DoorLog
 from relay.observe.logs import Logger
 from relay.observe.metrics import Metrics
-from relay.operators import Order, Result, Verb
+from relay.observe.spoollog import SpoolLog
 from relay.ports import SendQuota
 
 _FEEDBACK_EVENTS: Final = {kind: f"feedback.{kind.value}" for kind in FeedbackKind}
 
-_ORDERED: Final = {
-    Verb.HOLD: "queue.held",
-    Verb.RELEASE: "queue.released",
-    Verb.RETRY: "queue.retried",
-    Verb.DROP: "queue.dropped",
-}
-
+# RFC 5321 section 4.2.1: 5yz is the permanent negative reply.
+_PERMANENT: Final = 500
 # What the daemon says of itself that an operator should look at.
 _ALARMING: Final = frozenset(
     {
@@ -45,15 +38,7 @@ _ALARMING: Final = frozenset(
 )
 
 
-# What an operator wants to know first.
-_FOLLOWS: Final = {
-    "spool.db": "mail is refused and nothing is sent until it can be written",
-    "record.db": "mail flows; ledger, feedback and mail to suppressed addresses wait",
-}
-_NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-
-
-class MailLog(DoorLog):
+class MailLog(SpoolLog):
     """The Facts of relay.facts, told to a logger and counted."""
 
     def __init__(self, logger: Logger, metrics: Metrics) -> None:
@@ -167,8 +152,7 @@ class MailLog(DoorLog):
         }
         match outcome:
             case Failed(reason="expired"):
-                metrics.failed[account, outcome.reason].inc()
-                self.logger.warning("mail.expired", **words)
+                self._expired(account, outcome, words)
             case Failed():
                 metrics.failed[account, outcome.reason].inc()
                 if outcome.reason == "suppressed":
@@ -184,32 +168,31 @@ class MailLog(DoorLog):
                 metrics.deferred[account, outcome.reason].inc()
                 self.logger.info("mail.deferred", due_at=due_at, ambiguous=True, **words)
 
+    def expired(
+        self, account: AccountName | None, mail: Mail, recipient: Address, failed: Failed
+    ) -> None:
+        """A recipient was given up because its time was over, without waiting for an attempt."""
+        words = {
+            "queue_id": mail.queue_id,
+            "sender": mail.sender,
+            "recipient": str(recipient),
+            "account": account or "",
+            "reason": failed.reason,
+            "reply": str(failed.reply),
+        }
+        self._expired(account, failed, words)
+
+    def _expired(self, account: AccountName | None, failed: Failed, words: dict[str, str]) -> None:
+        if account is not None:
+            self._metrics.failed[account, failed.reason].inc()
+        # It is never said of what may have gone out that it did not.
+        outcome = "failed" if failed.reply.code >= _PERMANENT else "unknown"
+        self._metrics.expired[outcome].inc()
+        self.logger.warning("mail.expired", outcome=outcome, **words)
+
     def held(self, mail: Mail, reason: str) -> None:
         """An entry was held."""
         self.logger.warning("mail.held", queue_id=mail.queue_id, sender=mail.sender, reason=reason)
-
-    def ordered(self, order: Order, results: Mapping[Result, int], *, is_whole: bool) -> None:
-        """An operator's order ended."""
-        changed = results.get(Result.CHANGED, 0)
-        self._metrics.ordered[order.verb.value].inc(changed)
-        # What is gone is gone: whoever watches the log should see it.
-        tell = self.logger.warning if order.verb is Verb.DROP and changed else self.logger.info
-        tell(
-            _ORDERED[order.verb],
-            actor=order.actor,
-            selection=order.selection.words(),
-            reason=order.reason,
-            new_sender=order.new_sender or "",
-            is_whole=is_whole,
-            results={result.value: count for result, count in results.items()},
-        )
-
-    def damaged(self, mail: Mail, complaint: str) -> None:
-        """An entry was set aside as corrupt."""
-        self._metrics.store.corrupt.inc()
-        self.logger.error(
-            "spool.corrupt", queue_id=mail.queue_id, sender=mail.sender, complaint=complaint
-        )
 
     def breaker(self, account: AccountName, *, opened: bool, reason: str) -> None:
         """An account's breaker opened or closed."""
@@ -233,41 +216,6 @@ class MailLog(DoorLog):
         self.logger.debug(
             "account.quota", account=account, rate=quota.rate, daily=quota.daily, used=quota.used
         )
-
-    def spool_recovered(self, entries: int, ambiguous: int, strays: int, corrupt: int) -> None:
-        """The spool was opened and what a crash left behind was put in order."""
-        self._metrics.store.strays.inc(strays)
-        self._metrics.store.corrupt.inc(corrupt)
-        tell = self.logger.warning if ambiguous or corrupt else self.logger.info
-        tell("spool.opened", entries=entries, ambiguous=ambiguous, strays=strays, corrupt=corrupt)
-
-    def spool_committed(self, batch: int, seconds: float) -> None:
-        """A group of operations was made durable together."""
-        self._metrics.store.commit_operations.observe(batch)
-        self._metrics.store.commit_seconds.observe(seconds)
-
-    def spool_failed(self, error: BaseException) -> None:
-        """A commit failed, or a content file could not be written."""
-        self._metrics.store.commit_failures[_kind(error)].inc()
-        self.logger.error("spool.failed", complaint=f"{type(error).__name__}: {error}")
-
-    def database_turned(self, database: str, *, is_well: bool, complaint: str) -> None:
-        """A database cannot be written any more, or can again."""
-        if is_well:
-            self.logger.info("database.available", database=database)
-        else:
-            follows = _FOLLOWS[database]
-            self.logger.error(
-                "database.unavailable", database=database, complaint=complaint, follows=follows
-            )
-
-    def suppressions_recalled(self, *, is_whole: bool) -> None:
-        """The suppression list cannot be read at start: a copy tells who is on it, or nothing."""
-        if is_whole:
-            self.logger.warning("suppression.recalled", follows="mail to those on it waits")
-        else:
-            follows = "those on it are mailed, unless SES's own list keeps them from it"
-            self.logger.error("suppression.unknown", follows=follows)
 
     def feedback(self, event: FeedbackEvent, *, duplicate: bool) -> None:
         """A verified event was taken in, or was known already."""
@@ -321,14 +269,3 @@ class MailLog(DoorLog):
         """Something about the daemon itself."""
         tell = self.logger.warning if event in _ALARMING else self.logger.info
         tell(f"relay.{event}", **words)
-
-
-def _kind(error: BaseException) -> str:
-    """Return the reason of a failure as the metric has it.
-
-    SQLite's own names are looked at, not its library: relay.store alone knows that.
-    """
-    name = str(getattr(error, "sqlite_errorname", ""))
-    if name == "SQLITE_FULL" or getattr(error, "errno", None) in _NO_SPACE:
-        return "no_space"
-    return "io" if name.startswith("SQLITE_IOERR") or isinstance(error, OSError) else "other"

@@ -8,27 +8,18 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable
-from typing import Final, Generic, TypeVar, cast
+from typing import Final
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    disable_created_metrics,
-    generate_latest,
-)
-from prometheus_client.process_collector import ProcessCollector
+from prometheus_client import Histogram
 
 from relay import __version__
 from relay.mail.entry import State
 from relay.mail.feedback import FeedbackKind, SuppressionReason
+from relay.observe.instruments import Children, Instruments
 from relay.observe.storemetrics import StoreMetrics
 from relay.operators import Verb
 from relay.policy.admission import DATA_REASONS, MAIL_REASONS, RCPT_REASONS
 from relay.policy.verdict import REASONS_DEFERRED, REASONS_FAILED
-
-_M = TypeVar("_M", bound=Counter | Gauge | Histogram)
 
 AUTH_REASONS: Final = ("credentials", "tls_required", "busy", "aborted")
 FEEDBACK_REFUSALS: Final = (
@@ -52,32 +43,11 @@ _REQUEST_SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.
 _SIZES: Final = (1e3, 1e4, 1e5, 1e6, 5e6, 1e7, 2.5e7, 4e7)
 
 
-class Children(dict[tuple[str, ...] | str, _M], Generic[_M]):
-    """The children of a metric, bound once: looking one up by its labels costs a dict access."""
-
-    def __init__(self, metric: _M) -> None:
-        super().__init__()
-        self._metric = metric
-
-    def __missing__(self, labels: tuple[str, ...] | str) -> _M:
-        values = (labels,) if isinstance(labels, str) else labels
-        child = cast("_M", self._metric.labels(*values))
-        self[labels] = child
-        return child
-
-    def born(self, label_sets: Iterable[tuple[str, ...] | str]) -> None:
-        """Create children at zero, so that `rate()` sees the very first event."""
-        for labels in label_sets:
-            self[labels]
-
-
-class Metrics:
+class Metrics(Instruments):
     """The registry and its metrics."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
+        super().__init__()
         self._build_info()
 
         self.readiness = self._gauges(
@@ -101,10 +71,6 @@ class Metrics:
         self._spool()
         self._ses()
         self._feedback()
-
-    def exposition(self) -> bytes:
-        """Return all metrics in the Prometheus text format."""
-        return generate_latest(self.registry)
 
     def know_listeners(self, names: Iterable[str]) -> None:
         """Create the children of these listeners."""
@@ -223,6 +189,35 @@ class Metrics:
             "verb",
         )
         self.ordered.born(verb.value for verb in Verb)
+        self._time()
+
+    def _time(self) -> None:
+        self.expired = self._counters(
+            "relay_recipients_expired_total",
+            "Recipients given up because their time was over; unknown: it may have been sent.",
+            "outcome",
+        )
+        self.expired.born(("failed", "unknown"))
+        self.purged = self._counter(
+            "relay_messages_purged_total", "Failed messages removed after spool.keep_failed."
+        )
+        self.swept_at = self._gauge(
+            "relay_sweep_last_completed_timestamp_seconds",
+            "Unix time the whole queue was last looked through for mail past its time; 0: not yet.",
+        )
+        self.overdue = self._gauge(
+            "relay_queue_overdue_seconds",
+            "How long the message that is most past its time has been; 0 when none is.",
+        )
+        self.held_long = self._gauge(
+            "relay_queue_held_long_messages",
+            "Messages that have been held for half the time after which they are given up.",
+        )
+        self.clock_in_doubt = self._gauge(
+            "relay_clock_in_doubt",
+            "1 for an hour after the wall clock stepped by more than 5 minutes, in which no "
+            "message is given up for its age.",
+        )
 
     def _ses(self) -> None:
         self.relayed = self._counters(
@@ -314,15 +309,3 @@ class Metrics:
             "relay_suppression_hits_total", "Recipients matched by the suppression list.", "action"
         )
         self.suppression_hits.born(("refused", "dropped", "failed"))
-
-    def _counter(self, name: str, words: str) -> Counter:
-        return Counter(name, words, registry=self.registry)
-
-    def _gauge(self, name: str, words: str) -> Gauge:
-        return Gauge(name, words, registry=self.registry)
-
-    def _counters(self, name: str, words: str, *labels: str) -> Children[Counter]:
-        return Children(Counter(name, words, labels, registry=self.registry))
-
-    def _gauges(self, name: str, words: str, *labels: str) -> Children[Gauge]:
-        return Children(Gauge(name, words, labels, registry=self.registry))

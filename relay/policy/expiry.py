@@ -5,6 +5,7 @@ Knows durations and what was tried. Does not know the clock or the spool: caller
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -20,6 +21,29 @@ that was not tried meanwhile."""
 
 EXPIRED: Final = "expired"
 """The reason of mail that was given up because its time was over."""
+
+DEDUPLICATED: Final = timedelta(days=14)
+"""For how long at least it is remembered which reports of SES have been seen: it may report again
+whatever was not answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How long what is kept.
+
+    Mail for its `lifetime`; once given up, for `keep_failed`; what became of it, for `history`. No
+    mail waits longer for its next attempt than `longest_wait`, unless the clock was wrong.
+    """
+
+    lifetime: timedelta
+    longest_wait: timedelta
+    keep_failed: timedelta
+    history: timedelta
+
+    @property
+    def held_lifetime(self) -> timedelta:
+        """How old mail becomes that only an operator can let go."""
+        return self.lifetime + OPERATOR_GRACE
 
 
 def is_over(
@@ -51,10 +75,11 @@ def expired(last: str, *, in_doubt: bool, blame: Blame) -> Failed:
     `in_doubt`: some attempt may have gone out. Then whether it did is not known, and it is never
     said that it did not (RFC 3463: X.4.7, delivery time expired, of the class that leaves it open).
     """
+    text = "Lifetime expired"
     if in_doubt:
-        words = "Lifetime expired; it is not known whether SES took the message"
-        text = f"{words}: {last}" if last else words
-        return Failed(Reply(451, "4.4.7", printable(text)), EXPIRED, Blame.SERVICE)
-    words = "Lifetime expired; "
-    text = words + (f"last answer: {last}" if last else "SES was never asked")
-    return Failed(Reply(554, "5.4.7", printable(text)), EXPIRED, blame)
+        text += "; it is not known whether SES took the message"
+        blame = Blame.SERVICE
+    if last:
+        text += f"; last answer: {last}"
+    code, status = (451, "4.4.7") if in_doubt else (554, "5.4.7")
+    return Failed(Reply(code, status, printable(text)), EXPIRED, blame)

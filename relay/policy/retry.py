@@ -19,6 +19,8 @@ AMBIGUOUS_WITHOUT_EVENTS: Final = timedelta(minutes=30)
 
 # SES Developer Guide, "Handling throttling": back off from a second to a minute.
 PACED_CEILING: Final = timedelta(seconds=60)
+# How much longer a wait becomes by chance, at most.
+_STRETCH: Final = 1.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,11 @@ class RetrySchedule:
     ceiling: timedelta
     lifetime: timedelta
 
+    @property
+    def longest_wait(self) -> timedelta:
+        """How far ahead anything is ever due."""
+        return max(self.ceiling, AMBIGUOUS_WITHOUT_EVENTS) * _STRETCH
+
     def delay(self, attempts: int, first: timedelta, jitter: float) -> timedelta:
         """Return the wait after that many attempts.
 
@@ -51,7 +58,7 @@ class RetrySchedule:
         does not come back together.
         """
         doublings = min(max(attempts - 1, 0), 20)
-        return min(first * (1 << doublings), self.ceiling) * (1 + jitter / 4)
+        return min(first * (1 << doublings), self.ceiling) * (1 + jitter * (_STRETCH - 1))
 
     def _wait(self, outcome: Deferred, attempts: int, jitter: float) -> timedelta:
         if outcome.wait is None:

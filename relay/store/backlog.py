@@ -30,6 +30,10 @@ class Backlogs:
         self.octets = 0
         """What is kept of all senders together."""
 
+    def __bool__(self) -> bool:
+        """Whether anything is kept."""
+        return bool(self._by_sender)
+
     def load(self, connection: Connection) -> None:
         """Count what is there already."""
         self._by_sender.clear()

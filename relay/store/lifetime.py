@@ -28,8 +28,10 @@ class Instant(NamedTuple):
     run: int
 
 
-# After a kill the uptime begins a little before the last that was written down.
-_SPENT: Final = "max(0, :uptime - entered_up)"
+# Never less than nothing: after a kill, time begins a little before it was last read.
+IN_STATE: Final = "max(0, :uptime - entered_up)"
+"""How long an entry has been in its state at `:uptime`."""
+
 _ATTEMPTABLE: Final = ", ".join(f"'{state}'" for state in sorted(ATTEMPTABLE))
 # States that mail leaves for its next attempt only when something lets it go.
 _KEPT: Final = ", ".join(f"'{state}'" for state in (State.HELD, State.FAILED, State.CORRUPT))
@@ -37,10 +39,10 @@ _KEPT: Final = ", ".join(f"'{state}'" for state in (State.HELD, State.FAILED, St
 IS_ATTEMPTABLE: Final = f"state IN ({_ATTEMPTABLE})"
 """Whether an entry waits for nothing but its time."""
 
-WAITED: Final = f"waited + iif({IS_ATTEMPTABLE}, {_SPENT}, 0)"
+WAITED: Final = f"waited + iif({IS_ATTEMPTABLE}, {IN_STATE}, 0)"
 """What `waited` is at `:uptime`."""
 
-HELD: Final = f"held + iif(state = '{State.HELD}', {_SPENT}, 0)"
+HELD: Final = f"held + iif(state = '{State.HELD}', {IN_STATE}, 0)"
 """What `held` is."""
 
 COUNTED: Final = (

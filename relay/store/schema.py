@@ -237,6 +237,11 @@ RECORD: Final[tuple[Migration, ...]] = (
             PRIMARY KEY (minute, message_id, queue_id)
         ) STRICT, WITHOUT ROWID""",
     ),
+    (
+        # What is old is found by them; the ledger is in the order of its mail as it is.
+        "CREATE INDEX event_at ON event (at)",
+        "CREATE INDEX audit_at ON audit (at)",
+    ),
 )
 
 

@@ -33,6 +33,7 @@ from relay.store.recovery import Recovered
 from relay.store.reserve import Reserve
 from relay.store.spool import AcceptedMail
 from relay.store.suppression import SuppressionList
+from relay.store.upkeep import StoredUpkeep
 from relay.store.uptime import Uptime
 from relay.store.writer import Writer
 
@@ -51,6 +52,7 @@ class Store:
     orders: StoredOrders
     record: StoredRecord
     suppressions: SuppressionList
+    upkeep: StoredUpkeep
     recovered: Recovered
     measure: Callable[[], Awaitable[Measure]]
     shrink: Callable[[], Awaitable[int]]
@@ -134,13 +136,15 @@ class Store:
             # The databases are there; now their names are on disk too.
             await asyncio.to_thread(sync_directory, path)
 
-            queue_reader, outbox_reader = (
+            queue_reader, outbox_reader, upkeep_reader = (
+                Reader(path / SPOOL_DATABASE),
                 Reader(path / SPOOL_DATABASE),
                 Reader(path / SPOOL_DATABASE),
             )
             for reader, writer in (
                 (queue_reader, spool_writer),
                 (outbox_reader, spool_writer),
+                (upkeep_reader, spool_writer),
                 (record_reader, record_writer),
             ):
                 parts.push_async_callback(reader.close)
@@ -204,6 +208,16 @@ class Store:
                     aside=contents.start,
                 ),
                 suppressions=suppressions,
+                upkeep=StoredUpkeep(
+                    spool_writer,
+                    record_writer,
+                    upkeep_reader,
+                    contents,
+                    backlogs,
+                    uptime,
+                    facts=facts,
+                    on_settled=mover.wake,
+                ),
                 recovered=recovered,
                 measure=measure,
                 shrink=shrink,

@@ -48,7 +48,11 @@ class Uptime:
 
     def now(self) -> int:
         """Return the milliseconds up to now."""
-        return self._before + int((self._monotonic() - self._began) * 1000)
+        return self._before + self.in_this_run()
+
+    def in_this_run(self) -> int:
+        """Return the milliseconds since the spool was opened."""
+        return int((self._monotonic() - self._began) * 1000)
 
     def at(self, wall: datetime) -> Instant:
         """Return this moment, at which the wall clock says that."""

@@ -36,6 +36,7 @@ spool:
   path: {directory}/spool
   unsafe: true
   retry: {{first: {first_retry}, ceiling: 1h}}
+{spool}
 {feedback}
 http: {{metrics: "127.0.0.1:0", admin: "{directory}/admin.sock"{webhook}}}
 log: {{format: json, level: debug}}
@@ -52,6 +53,7 @@ def configuration(directory: Path, ses: str, **parts: str) -> str:
         "senders": "",
         "rate": "auto",
         "first_retry": "30s",
+        "spool": "",
         "feedback": "",
         "webhook": "",
     }

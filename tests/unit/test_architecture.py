@@ -19,7 +19,10 @@ MAY_IMPORT = {
     "ports": {"mail", "policy"},
     "operators": {"mail"},
     "facts": {"mail", "policy", "ports", "operators"},
-    **{adapter: {"mail", "policy", "ports", "operators", "facts"} for adapter in ADAPTERS},
+    "upkeep": {"mail", "policy", "ports"},
+    **{
+        adapter: {"mail", "policy", "ports", "operators", "facts", "upkeep"} for adapter in ADAPTERS
+    },
     # Values only: the composition root hands them out.
     "config": {"mail", "policy"},
     # Stands alone, so that it cannot share a mistake with what it tests.
@@ -29,6 +32,7 @@ MAY_IMPORT = {
 ROOTS = {
     "daemon",
     "offline",
+    "delivering",
     "wiring",
     "service",
     "clock",

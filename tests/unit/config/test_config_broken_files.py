@@ -355,7 +355,7 @@ listeners:
 senders:
   - {name: printers, networks: [10.20.0.0/16], from: ["@example.com"]}
 ses: {region: eu-west-1}
-spool: {lifetime: 20m, retry: {first: 30m, ceiling: 10m}}
+spool: {lifetime: 20m, retry: {first: 30m, ceiling: 10m}, history: 6d}
 feedback:
   sns:
     topics: [ses-feedback, "arn:aws:sns:eu-west-1:123456789012:a.fifo"]
@@ -366,6 +366,7 @@ http: {webhook: "*:8025"}
 FEEDBACK_SAYS = """\
 7:19: spool.lifetime: is over before the first retry (spool.retry.first)
 7:39: spool.retry.first: is longer than spool.retry.ceiling, the longest wait
+7:68: spool.history: is shorter than spool.keep_failed: mail would be there of which nothing is known
 10:14: feedback.sns.topics[0]: 'ses-feedback' is not the ARN of an SNS topic, such as arn:aws:sns:eu-west-1:123456789012:feedback
 10:28: feedback.sns.topics[1]: 'arn:aws:sns:eu-west-1:123456789012:a.fifo' is a FIFO topic: Amazon SES publishes to standard topics only
 11:14: feedback.sns.confirm: 'always' is not one of auto, manual

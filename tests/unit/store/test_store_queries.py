@@ -16,8 +16,12 @@ from relay.operators import Axis, Selection
 from relay.store import (
     claiming,
     due,
+    expiry,
     ledger,
     lifetime,
+    looking,
+    nearing,
+    purging,
     recovery,
     returning,
     schema,
@@ -72,6 +76,14 @@ SPOOL_STATEMENTS = [
     returning._ORPHANS,
     *returning._READMIT,
     lifetime._COUNT,
+    looking._STANDING,
+    expiry._ENTRY,
+    expiry._RECIPIENTS_OF,
+    expiry._GIVE_UP,
+    nearing._NEARER,
+    nearing._DUE_AGAIN,
+    purging._SPENT,
+    purging._TOLD,
     view._SOME,
     view._ONE,
     view._BY_NUMBER,
@@ -90,6 +102,14 @@ RECORD_STATEMENTS = [
     *ledger._BY_MESSAGE,
     ledger._MAIL_OF,
     ledger._MAILS_WITH,
+    purging._LEDGER_PAGE,
+    purging._LEDGER,
+    purging._LEDGER_REST,
+    purging._MESSAGE_PAGE,
+    purging._MESSAGES,
+    purging._FEEDBACK,
+    purging._EVENT,
+    purging._AUDIT,
 ]
 
 
@@ -137,6 +157,12 @@ def test_nothing_of_the_record_is_gone_through_from_end_to_end(
 ) -> None:
     scans = [step for step in plan(databases["record"], statement) if step.startswith("SCAN")]
     assert all(HARMLESS.search(scan) for scan in scans), scans
+
+
+def test_a_page_of_the_queue_is_found_by_key(databases: dict[str, sqlite3.Connection]) -> None:
+    steps = plan(databases["spool"], looking._LAST)
+    assert "SEARCH entry USING INTEGER PRIMARY KEY (rowid>?)" in steps
+    assert not [step for step in steps if "ORDER BY" in step]
 
 
 def test_what_is_due_is_found_in_order(databases: dict[str, sqlite3.Connection]) -> None:

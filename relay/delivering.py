@@ -1,0 +1,75 @@
+"""Delivery, and what keeps the queue in order beside it: built and started together.
+
+Part of the composition root. The two share the clock's doubt and nothing else: neither waits for
+the other.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+
+from relay.delivery.attempt import Desk
+from relay.delivery.doubt import ClockDoubt
+from relay.delivery.gate import Gate
+from relay.delivery.scheduler import Scheduler
+from relay.delivery.sweeper import Ground, Sweeper
+from relay.facts import Facts
+from relay.mail.envelope import AccountName
+from relay.policy.allowance import Allowances
+from relay.policy.expiry import Terms
+from relay.ports import Clock, Rules
+from relay.store import Store
+
+
+class Delivering:
+    """Scheduler and sweeper of one daemon."""
+
+    def __init__(  # noqa: PLR0913 - what a composition root brings together
+        self,
+        store: Store,
+        rules: Rules,
+        gates: Mapping[AccountName, Gate],
+        allowances: Allowances,
+        *,
+        node: str,
+        terms: Callable[[], Terms],
+        events_seen: Callable[[], bool],
+        facts: Facts,
+        clock: Clock,
+    ) -> None:
+        """`terms` says how long what is kept; `events_seen` whether SES has sent events of late."""
+        doubt = ClockDoubt(clock, facts)
+        desk = Desk(
+            queue=store.queue,
+            suppressions=store.suppressions,
+            facts=facts,
+            clock=clock,
+            node=node,
+            jitter=random.random,
+            events_seen=events_seen,
+            may_expire=doubt.may_expire,
+        )
+        self.scheduler = Scheduler(desk, rules, gates, allowances)
+        ground = Ground(
+            upkeep=store.upkeep,
+            shrink=store.shrink,
+            terms=terms,
+            rules=rules,
+            facts=facts,
+            clock=clock,
+            doubt=doubt,
+            jitter=random.random,
+            on_due=self.scheduler.notice,
+            on_step=self.scheduler.look_again,
+        )
+        self.sweeper = Sweeper(ground)
+        store.on_commit = self.scheduler.notice
+
+    def start(self, watch: Callable[[Awaitable[None], str], None], stack: AsyncExitStack) -> None:
+        """Begin; `watch` runs what must not end by itself, `stack` ends it."""
+        watch(self.scheduler.run(), "scheduler")
+        stack.push_async_callback(self.scheduler.drain)
+        watch(self.sweeper.run(), "sweeper")
+        stack.callback(self.sweeper.stop)
