@@ -76,8 +76,14 @@ class Desk:
 
 
 async def give_back(desk: Desk, claim: Claim) -> None:
-    """Leave an entry as it was, due now: it was claimed and then not attempted."""
-    await _durably(desk, lambda now: desk.queue.release(claim, now=now, due_at=now))
+    """Leave an entry as it was, due now: it was claimed and then not attempted.
+
+    It stands before all that came after it, as it did.
+    """
+    arrived_at = claim.mail.arrived_at
+    await _durably(
+        desk, lambda now: desk.queue.release(claim, now=now, due_at=min(arrived_at, now))
+    )
 
 
 async def hold(desk: Desk, claim: Claim, reason: str) -> None:
@@ -100,7 +106,6 @@ class Attempt:
         self._claim = claim
         self._ruleset = ruleset
         self._sender = sender
-        self._is_paid = True
         self.is_unrecorded = False
         """Whether an answer of SES could not be recorded, and never will be."""
         # Ours (queue id, node, sender) name the mail in SES's events; the sender's own follow.
@@ -160,6 +165,8 @@ class Attempt:
             if _concerns_all(outcome) or not await self._may_go_on():
                 await self._give_back()
                 return
+            # Before anything else is awaited, or the scheduler would deal the same tokens.
+            self._pay(groups[0])
             if must_wait:
                 await self._record({}, mark=groups[0])
 
@@ -186,11 +193,6 @@ class Attempt:
     async def _call(self, group: tuple[Address, ...]) -> Outcome:
         """Ask SES once, and let pace and breaker learn from the answer."""
         desk, gate, mail = self._desk, self._gate, self._claim.mail
-        if self._is_paid:
-            # By the scheduler, which must know before it deals again.
-            self._is_paid = False
-        else:
-            gate.spend(len(group))
         began = desk.clock.monotonic()
         consignment = Consignment(mail, self._claim.content, group, self._sender.route, self._tags)
         outcome = verdict(await gate.account.carrier.relay(consignment), group)
@@ -226,14 +228,20 @@ class Attempt:
         for address, one in settled.items():
             desk.facts.settled(self._gate.account.name, claim.mail, address, one, now)
 
+    def _pay(self, group: Sequence[Address]) -> None:
+        """Take the tokens of the next call. Those of the first the scheduler has taken."""
+        self._gate.spend(self._sender.name, self._sender.priority, len(group))
+
     async def _give_back(self) -> None:
         """Leave the recipients not called for as they are: due, as soon as the gate lets them."""
-        desk, claim = self._desk, self._claim
-        await _durably(desk, lambda now: desk.queue.release(claim, now=now, due_at=now))
+        await give_back(self._desk, self._claim)
 
     async def _may_go_on(self) -> bool:
-        """Wait for the pace; False as soon as the account lets no more calls through."""
-        while self._gate.passes():
+        """Wait for the pace; False as soon as another sender waits, or the account stops.
+
+        Who waits is to be dealt with in turn, and a mail to a thousand is twenty turns.
+        """
+        while self._gate.passes() and not self._gate.is_awaited(self._sender.name):
             wait = self._gate.pace()
             if wait <= 0:
                 return True

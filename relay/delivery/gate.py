@@ -1,4 +1,4 @@
-"""What one account lets through now: its pace, its breaker, and who occupies its lanes.
+"""What one account lets through now, and of whom: its pace, its breaker, its lanes, the turns.
 
 Three mechanisms that never feed each other: throttling slows the pace, trouble with the account or
 the way to it opens the breaker, a refused message touches neither. Does not know mail or the queue.
@@ -7,6 +7,8 @@ the way to it opens the breaker, a refused message touches neither. Does not kno
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from math import inf
 from typing import Final, NamedTuple
 
@@ -16,6 +18,7 @@ from relay.mail.outcome import Ambiguous, Deferred, Failed, Outcome, Relayed
 from relay.policy.breaker import Breaker
 from relay.policy.bucket import TokenBucket
 from relay.policy.sender import Priority
+from relay.policy.shares import Shares
 from relay.policy.verdict import ACCOUNT_TROUBLE
 from relay.ports import Account, Clock
 
@@ -68,6 +71,8 @@ class Gate:
         self._granted = rate
         self._bucket = TokenBucket(rate * SHARE, rate * BURST, clock.monotonic())
         self._busy_with_bulk = 0
+        self._shares = Shares()
+        self._waiting: Collection[SenderName] = ()
         self._quiet_until = 0.0
         self._closed = False
 
@@ -94,6 +99,33 @@ class Gate:
         attempts = max(0, attempts if allowed is None else min(attempts, allowed))
         bulk = max(0, min(attempts, self.lanes * 3 // 4 - self._busy_with_bulk))
         return Room(attempts, bulk, tokens, 0.0 if attempts else inf)
+
+    def deal(
+        self,
+        waiting: Mapping[SenderName, Priority],
+        room: Room,
+        ceilings: Mapping[SenderName, int],
+    ) -> dict[SenderName, int]:
+        """Say how many attempts each of the waiting senders may start, in whose order.
+
+        No sender gets above its ceiling, what its own limits let go.
+        """
+        return self._shares.deal(
+            waiting,
+            free=room.attempts,
+            free_for_bulk=room.bulk,
+            busy=self.busy,
+            lanes=self.lanes,
+            ceilings=ceilings,
+        )
+
+    def note_waiting(self, senders: Collection[SenderName]) -> None:
+        """Take note who has mail that may go, but for the account."""
+        self._waiting = senders
+
+    def is_awaited(self, sender: SenderName) -> bool:
+        """Whether others than that sender wait for the account."""
+        return len(self._waiting) > (sender in self._waiting)
 
     def pace(self) -> float:
         """Return the seconds an attempt under way must wait before its next call."""
@@ -127,9 +159,19 @@ class Gate:
         if lane.is_probe:
             self._breaker.probe_ended()
 
-    def spend(self, recipients: int) -> None:
+    @contextmanager
+    def keep(self, recipients: int) -> Iterator[None]:
+        """Keep tokens that were dealt from being taken while it is looked up whose call it is."""
+        self._bucket.take(recipients, self._clock.monotonic())
+        try:
+            yield
+        finally:
+            self._bucket.take(-recipients, self._clock.monotonic())
+
+    def spend(self, sender: SenderName, priority: Priority, recipients: int) -> None:
         """Take the tokens of a call about to be made; SES counts recipients."""
         self._bucket.take(recipients, self._clock.monotonic())
+        self._shares.charge(sender, priority, recipients)
 
     def learn(self, outcome: Outcome) -> None:
         """Let the verdict on a call move pace and breaker."""

@@ -7,8 +7,8 @@ entries of those senders, and gives each to an Attempt.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Mapping
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -18,7 +18,6 @@ from relay.mail.envelope import AccountName, SenderName
 from relay.policy.allowance import Allowances
 from relay.policy.ruleset import Ruleset
 from relay.policy.sender import Priority, Sender
-from relay.policy.shares import in_turn, shares
 from relay.ports import Claim, Rules, SpoolError
 
 LEASE: Final = timedelta(minutes=10)
@@ -61,8 +60,6 @@ class Scheduler:
         self._gates = gates
         self._wake = asyncio.Event()
         self._draining = False
-        # How many deals each account had, so that turns go round.
-        self._turns: Counter[AccountName] = Counter()
         # Senders that may have something due now, and those that will at a known time.
         self._awake: set[SenderName] = set()
         self._due: dict[SenderName, datetime] = {}
@@ -157,28 +154,21 @@ class Scheduler:
                 by_account.setdefault(sender.route.account, {})[name] = sender.priority
         # Mail of removed senders is claimed only to be held, where operators see it.
         deals = [Deal(None, orphans, len(orphans) * CHUNK)] if orphans else []
-        for account, waiting in by_account.items():
-            gate = self._gates[account]
-            room = gate.room()
-            if not room.attempts:
-                wait = min(wait, room.wait)
-                continue
+        for account, gate in self._gates.items():
+            waiting = by_account.get(account, {})
             ceilings = {}
             for name in waiting:
                 ceiling, pause = self._ceiling(ruleset, ruleset.senders[name])
                 if ceiling is not None:
                     ceilings[name] = ceiling
                     wait = min(wait, pause)
-            wants = shares(
-                in_turn(waiting, self._turns[account]),
-                free=room.attempts,
-                bulk=[name for name, priority in waiting.items() if priority is Priority.BULK],
-                free_for_bulk=room.bulk,
-                busy=gate.busy,
-                lanes=gate.lanes,
-                ceilings=ceilings,
-            )
-            if wants:
+            gate.note_waiting([name for name in waiting if ceilings.get(name) != 0])
+            if not waiting:
+                continue
+            room = gate.room()
+            if not room.attempts:
+                wait = min(wait, room.wait)
+            elif wants := gate.deal(waiting, room, ceilings):
                 deals.append(Deal(account, wants, room.recipients))
         return deals, wait
 
@@ -194,10 +184,12 @@ class Scheduler:
     async def _start(self, deal: Deal) -> None:
         desk, wants = self._desk, deal.wants
         now = desk.clock.now()
+        gate = None if deal.account is None else self._gates[deal.account]
         try:
-            claims = await desk.queue.claim(
-                wants, node=desk.node, now=now, lease=LEASE, chunk=CHUNK, room=deal.room
-            )
+            with nullcontext() if gate is None else gate.keep(deal.room):
+                claims = await desk.queue.claim(
+                    wants, node=desk.node, now=now, lease=LEASE, chunk=CHUNK, room=deal.room
+                )
         except SpoolError:
             await self._sleep(SPOOL_AGAIN)
             return
@@ -207,8 +199,6 @@ class Scheduler:
             taken[claim.mail.sender] += 1
             called += claim.marked
             self._launch(claim, ruleset)
-        if claims.taken and deal.account is not None:
-            self._turns[deal.account] += 1
         for name, wanted in wants.items():
             if name in claims.next_due:
                 self._due[name] = claims.next_due[name]
@@ -232,7 +222,7 @@ class Scheduler:
             gate = self._gates[sender.route.account]
             # Lane and tokens are taken before the task runs, or the next deal would see them free.
             lane = gate.enter(name, sender.priority)
-            gate.spend(claim.marked)
+            gate.spend(name, sender.priority, claim.marked)
             attempt = Attempt(self._desk, gate, claim, ruleset, sender)
             task = asyncio.create_task(attempt.run())
             task.add_done_callback(lambda _: gate.leave(lane))

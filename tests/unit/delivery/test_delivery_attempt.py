@@ -12,10 +12,10 @@ from relay.delivery.attempt import Attempt, Desk
 from relay.delivery.gate import Gate
 from relay.mail.address import Address
 from relay.mail.entry import Settled, State
-from relay.mail.envelope import AccountName
+from relay.mail.envelope import AccountName, SenderName
 from relay.mail.feedback import Suppression, SuppressionReason
 from relay.mail.outcome import Failed, Relayed
-from relay.policy.sender import OnSuppressed, Sender
+from relay.policy.sender import OnSuppressed, Priority, Sender
 from relay.policy.verdict import Accepted, Answer, Broken, Refused, Stage
 from relay.ports import Claim, Consignment, ContentError, LeaseLostError, SendQuota, SpoolError
 from tests.builders import a_mail, a_ruleset, a_sender, addresses
@@ -260,7 +260,7 @@ async def test_a_slow_account_does_not_keep_a_drain_waiting() -> None:
     """The pace would be minutes; the drain ends the attempt, and nobody waits in doubt."""
 
     def script(_: Consignment) -> Answer:
-        bench.gate.spend(10**12)
+        bench.gate.spend(SenderName("other"), Priority.BULK, 10**12)
         return OK
 
     bench = Bench(script, addresses(120))

@@ -45,20 +45,20 @@ def test_there_is_always_something_to_do_or_a_time_to_wait_for(rate: float) -> N
     for _ in range(5000):
         room = gate.room()
         if room.attempts:
-            gate.spend(room.recipients)
+            gate.spend(OTP, Priority.TRANSACTIONAL, room.recipients)
         else:
             assert 0 < room.wait < 10
 
 
 def test_an_account_without_bound_is_bounded_by_its_lanes() -> None:
     gate = a_gate(inf)
-    gate.spend(10**9)
+    gate.spend(OTP, Priority.TRANSACTIONAL, 10**9)
     assert gate.room().attempts == LANES
 
 
 def test_an_account_that_may_send_nothing_is_waited_for() -> None:
     gate = a_gate(0.0)
-    gate.spend(1)
+    gate.spend(OTP, Priority.TRANSACTIONAL, 1)
     assert gate.room().attempts == 0
     assert isinf(gate.room().wait)
 
@@ -67,7 +67,7 @@ def test_a_rate_learned_later_is_heeded() -> None:
     clock = FrozenClock()
     account = Account(None)
     gate = Gate(account, facts=RecordingFacts(), clock=clock)
-    gate.spend(100)
+    gate.spend(OTP, Priority.TRANSACTIONAL, 100)
     slow = gate.room().wait
     account.quota = SendQuota(1000, inf, 0)
     assert gate.room().wait < slow / 50
@@ -99,3 +99,27 @@ def test_a_closed_gate_lets_nothing_through() -> None:
     gate.close()
     assert gate.room().attempts == 0
     assert not gate.passes()
+
+
+def test_others_wait_or_nobody_does() -> None:
+    gate = a_gate()
+    assert not gate.is_awaited(BULK)
+    gate.note_waiting([BULK])
+    assert not gate.is_awaited(BULK)
+    assert gate.is_awaited(OTP)
+    gate.note_waiting([BULK, OTP])
+    assert gate.is_awaited(BULK)
+
+
+@pytest.mark.P6
+def test_what_was_dealt_is_nobody_elses_while_it_is_claimed() -> None:
+    gate = a_gate(100)
+    room = gate.room()
+    assert room.recipients == 5
+    with gate.keep(room.recipients):
+        assert gate.pace() > 0
+        assert gate.room().attempts == 0
+    assert gate.room() == room
+    with pytest.raises(KeyError), gate.keep(room.recipients):
+        raise KeyError
+    assert gate.room() == room

@@ -1,4 +1,4 @@
-"""Bucket, breaker and shares: how fast, whether at all, and whose turn."""
+"""Bucket and breaker: how fast, and whether at all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.mail.envelope import SenderName
 from relay.policy.breaker import (
     FAILURES_TO_OPEN,
     FIRST_PAUSE,
@@ -17,10 +16,6 @@ from relay.policy.breaker import (
     BreakerState,
 )
 from relay.policy.bucket import TokenBucket
-from relay.policy.sender import Priority
-from relay.policy.shares import BULK_FIRST_EVERY, in_turn, shares
-
-A, B, C = SenderName("a"), SenderName("b"), SenderName("c")
 
 
 def test_a_debt_is_earned_back_before_anything_else_goes() -> None:
@@ -133,53 +128,3 @@ def test_a_probe_that_asked_nothing_lets_another_probe_start() -> None:
     breaker.begun(FIRST_PAUSE)
     breaker.probe_ended()
     assert breaker.allows(FIRST_PAUSE) == 1
-
-
-def deal(
-    waiting: list[SenderName],
-    *,
-    free: int,
-    bulk: set[SenderName] | None = None,
-    free_for_bulk: int = 0,
-    busy: dict[SenderName, int] | None = None,
-    lanes: int = 50,
-    ceilings: dict[SenderName, int] | None = None,
-) -> dict[SenderName, int]:
-    return shares(
-        waiting,
-        free=free,
-        bulk=bulk or set(),
-        free_for_bulk=free_for_bulk,
-        busy=busy or {},
-        lanes=lanes,
-        ceilings=ceilings or {},
-    )
-
-
-@pytest.mark.P6
-def test_bulk_senders_leave_lanes_for_the_others() -> None:
-    assert deal([A, B, C], free=50, bulk={A, B}, free_for_bulk=4) == {A: 2, B: 2, C: 25}
-    assert deal([A, B], free=50, bulk={A, B}, free_for_bulk=0) == {}
-
-
-@pytest.mark.P6
-def test_no_sender_gets_more_than_half_the_lanes() -> None:
-    assert deal([A], free=50) == {A: 25}
-    assert deal([A], free=30, busy={A: 20}) == {A: 5}
-    assert deal([A], free=1, lanes=1) == {A: 1}
-
-
-def test_free_lanes_are_dealt_evenly_and_within_each_senders_ceiling() -> None:
-    assert deal([A, B, C], free=7) == {A: 3, B: 2, C: 2}
-    assert deal([A, B], free=10, ceilings={A: 2}) == {A: 2, B: 8}
-    assert deal([A, B], free=10, ceilings={A: 0}) == {B: 10}
-    assert deal([], free=10) == {}
-
-
-@pytest.mark.P6
-def test_transactional_mail_goes_first_but_bulk_is_never_starved() -> None:
-    waiting = {A: Priority.BULK, B: Priority.TRANSACTIONAL, C: Priority.TRANSACTIONAL}
-    firsts = [in_turn(waiting, deal)[0] for deal in range(1, 2 * BULK_FIRST_EVERY + 1)]
-    assert firsts.count(A) == 2
-    assert {B, C} <= set(firsts)
-    assert set(in_turn(waiting, 3)) == {A, B, C}
