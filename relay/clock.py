@@ -4,6 +4,18 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from pathlib import Path
+
+
+def boot() -> str:
+    """Return a name of this boot of the machine (proc_sys_kernel(5)); empty if there is none.
+
+    Monotonic time goes on within it, whatever processes come and go.
+    """
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 class SystemClock:

@@ -174,7 +174,7 @@ class Daemon:
         )
         self._scheduler = delivering.scheduler
         self._watch(self._readmit(), "readmission", may_end=True)
-        delivering.start(self._watch, stack)
+        await delivering.start(self._watch, stack)
 
         await self._serve_http(intake)
         await self._open_front_door()

@@ -10,9 +10,11 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 
+from relay.clock import boot
 from relay.delivery.attempt import Desk
 from relay.delivery.doubt import ClockDoubt
 from relay.delivery.gate import Gate
+from relay.delivery.savings import Savings
 from relay.delivery.scheduler import Scheduler
 from relay.delivery.sweeper import Ground, Sweeper
 from relay.facts import Facts
@@ -24,7 +26,7 @@ from relay.store import Store
 
 
 class Delivering:
-    """Scheduler and sweeper of one daemon."""
+    """Scheduler, sweeper and savings of one daemon."""
 
     def __init__(  # noqa: PLR0913 - what a composition root brings together
         self,
@@ -65,10 +67,15 @@ class Delivering:
             on_step=self.scheduler.look_again,
         )
         self.sweeper = Sweeper(ground)
+        self._savings = Savings(allowances, store.notes, boot=boot(), facts=facts, clock=clock)
         store.on_commit = self.scheduler.notice
 
-    def start(self, watch: Callable[[Awaitable[None], str], None], stack: AsyncExitStack) -> None:
+    async def start(
+        self, watch: Callable[[Awaitable[None], str], None], stack: AsyncExitStack
+    ) -> None:
         """Begin; `watch` runs what must not end by itself, `stack` ends it."""
+        await self._savings.recall()
+        stack.push_async_callback(self._savings.close)
         watch(self.scheduler.run(), "scheduler")
         stack.push_async_callback(self.scheduler.drain)
         watch(self.sweeper.run(), "sweeper")

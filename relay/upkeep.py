@@ -45,6 +45,40 @@ class Expired:
     outcomes: Mapping[Address, Failed]
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What is to be remembered of a sender's limits, and when that was.
+
+    By the wall clock, and by monotonic time within one boot of the machine.
+    """
+
+    sender: SenderName
+    at: datetime
+    boot: str
+    monotonic: float
+    used: str
+
+
+class Notes(Protocol):
+    """What is remembered of senders' limits over a restart."""
+
+    async def read(self) -> Sequence[Note]:
+        """Return what was noted last of each sender; raise SpoolError."""
+        ...
+
+    def write(self, note: Note, failed: Callable[[], None]) -> None:
+        """Begin to note; `failed` is called should it fail.
+
+        Durable no later than any mail that is committed after this call. Raises SpoolError where
+        nothing is written any more.
+        """
+        ...
+
+    async def write_all(self, notes: Sequence[Note]) -> None:
+        """Note; durable on return. Raises SpoolError."""
+        ...
+
+
 class Upkeep(Protocol):
     """The spool and the record, as they are kept in order. All raise SpoolError."""
 

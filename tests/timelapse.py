@@ -71,9 +71,9 @@ class LapsedLoop(asyncio.SelectorEventLoop):
         """Count the store's operations among what is being done in threads."""
         init, end = Operation.__init__, Operation.end
 
-        def begun(operation: Operation[Any], *args: Any) -> None:
+        def begun(operation: Operation[Any], *args: Any, **words: Any) -> None:
             self.busy += 1
-            init(operation, *args)
+            init(operation, *args, **words)
 
         def ended(operation: Operation[Any]) -> None:
             self.busy -= 1

@@ -54,6 +54,16 @@ class TokenBucket:
             return 0.0
         return lack / self.rate if self.rate > 0 else inf
 
+    def level(self, now: float) -> float:
+        """Return the tokens there are; below 0 when in debt."""
+        self._accrue(now)
+        return self._tokens
+
+    def set_level(self, tokens: float, now: float) -> None:
+        """Go on with so many tokens, as far as the burst allows."""
+        self._tokens = min(tokens, self.burst)
+        self._at = now
+
     def take(self, count: float, now: float) -> None:
         """Take `count` tokens, into debt if need be."""
         self._accrue(now)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from math import inf
+from collections.abc import Iterable
+from math import ceil, inf
 from typing import Final
 
 from relay.policy.sender import Rate
@@ -71,6 +72,21 @@ class RollingQuota:
     def go_on_from(self, other: RollingQuota) -> None:
         """Count what another quota over the same time has counted."""
         self._parts, self._taken = other._parts.copy(), other._taken
+
+    def ages(self, now: float) -> list[tuple[float, int]]:
+        """Return what counts still: how long ago the part it fell into was over, and how much."""
+        self._forget(now)
+        return [(now - (part + 1) * self._width, taken) for part, taken in self._parts]
+
+    def recall(self, ages: Iterable[tuple[float, int]], now: float) -> None:
+        """Count what was taken so long ago; never for less time than it would have been."""
+        parts: dict[int, int] = {}
+        for age, taken in sorted(ages, reverse=True):
+            part = ceil((now - age) / self._width) - 1
+            parts[part] = parts.get(part, 0) + taken
+        self._parts = deque(parts.items())
+        self._taken = sum(parts.values())
+        self._forget(now)
 
     def _forget(self, now: float) -> None:
         while self._parts and self._end(self._parts[0][0]) <= now:

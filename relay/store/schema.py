@@ -157,6 +157,14 @@ SPOOL: Final[tuple[Migration, ...]] = (
         "ALTER TABLE entry ADD COLUMN freed_up INTEGER NOT NULL DEFAULT 0",
         # The run in which its last outcome came; 0 once it was let go since.
         "ALTER TABLE recipient ADD COLUMN tried_in INTEGER NOT NULL DEFAULT 0",
+        # How far a sender's limits were used, by both clocks and in whose boot of the machine.
+        """CREATE TABLE usage (
+            sender TEXT PRIMARY KEY,
+            at INTEGER NOT NULL,
+            boot TEXT NOT NULL,
+            monotonic REAL NOT NULL,
+            used TEXT NOT NULL
+        ) STRICT, WITHOUT ROWID""",
     ),
 )
 

@@ -24,6 +24,7 @@ from relay.store.disk import Room, file_system_of, refuse_unsafe, sync_directory
 from relay.store.lock import SpoolLock
 from relay.store.measure import Measure, waiting_lines
 from relay.store.mover import Mover
+from relay.store.notes import StoredNotes
 from relay.store.opening import RECORD_DATABASE, SPOOL_DATABASE, Opening
 from relay.store.orders import StoredOrders
 from relay.store.queue import EntryQueue
@@ -53,6 +54,7 @@ class Store:
     record: StoredRecord
     suppressions: SuppressionList
     upkeep: StoredUpkeep
+    notes: StoredNotes
     recovered: Recovered
     measure: Callable[[], Awaitable[Measure]]
     shrink: Callable[[], Awaitable[int]]
@@ -218,6 +220,7 @@ class Store:
                     facts=facts,
                     on_settled=mover.wake,
                 ),
+                notes=StoredNotes(spool_writer),
                 recovered=recovered,
                 measure=measure,
                 shrink=shrink,

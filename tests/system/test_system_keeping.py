@@ -103,3 +103,40 @@ async def test_a_call_under_way_is_not_cut_off_by_the_lifetime(
     simulator.release()
     await relay.logged("mail.relayed")
     assert not [line for line in relay.lines if line["event"] == "mail.expired"]
+
+
+def sent(port: int, count: int) -> list[int]:
+    """Try to send so many mails; return the code each RCPT was answered with."""
+    codes = []
+    with smtplib.SMTP("127.0.0.1", port) as client:
+        for number in range(count):
+            try:
+                client.sendmail("app@example.com", [f"user{number}@example.net"], MAIL)
+            except smtplib.SMTPRecipientsRefused as refused:
+                ((code, text),) = refused.recipients.values()
+                assert text.startswith(b"4.7.1 "), text
+                codes.append(code)
+            else:
+                codes.append(250)
+    return codes
+
+
+@pytest.mark.P6
+async def test_a_quota_is_used_up_over_kills_and_restarts(
+    start_relay: StartRelay, simulator: Simulator
+) -> None:
+    relay = await start_relay(sender="limits: {recipients: [9/h], over_limit: refuse}")
+    codes = await asyncio.to_thread(sent, relay.ports["legacy"], 4)
+    assert codes == [250] * 4
+    await relay.kill()
+    await relay.start()
+    codes += await asyncio.to_thread(sent, relay.ports["legacy"], 2)
+    assert codes == [250] * 6
+    assert await relay.stop() == 0
+    await relay.start()
+    codes += await asyncio.to_thread(sent, relay.ports["legacy"], 6)
+    # The kill may have cost one; it gave none back.
+    assert codes in ([250] * 9 + [452] * 3, [250] * 8 + [452] * 4)
+    await relay.kill()
+    await relay.start()
+    assert await asyncio.to_thread(sent, relay.ports["legacy"], 1) == [452]
