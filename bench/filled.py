@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sqlite3
+import time
 import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,7 @@ from relay.mail.envelope import Envelope, Mail, SenderName, new_queue_id
 from relay.store import schema
 from relay.store.columns import milliseconds
 from relay.store.spool import Arrival, Insertion
+from relay.store.uptime import Uptime
 
 SENDERS: Final = tuple(SenderName(name) for name in ("app", "newsletter", "gone"))
 """Nine in ten are the second's; the third is configured nowhere."""
@@ -57,7 +59,9 @@ def fill(spool: Path, filling: Filling, *, now: datetime) -> None:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA cache_size = -200000")
         schema.migrate(connection, schema.SPOOL)
-        insert, arrivals = Insertion(), _arrivals(filling, now)
+        uptime = Uptime(time.monotonic)
+        uptime.begin(connection)
+        insert, arrivals = Insertion(uptime), _arrivals(filling, now)
         after = 0
         while page := list(islice(arrivals, _PAGE)):
             connection.execute("BEGIN IMMEDIATE")

@@ -73,7 +73,7 @@ class AcceptedMail:
         self._clock = clock
         self._facts = facts
         self._probed_at = float("-inf")
-        self._insert = Insertion()
+        self._insert = Insertion(uptime)
         self.on_commit: Callable[[SenderName], None] = lambda _: None
         """Called in the loop when a sender's mail has become durable, and so is due."""
 
@@ -155,7 +155,8 @@ class AcceptedMail:
 class Insertion:
     """Inserts the arrivals of a batch. Called by the writer; numbers the entries."""
 
-    def __init__(self) -> None:
+    def __init__(self, uptime: Uptime) -> None:
+        self._uptime = uptime
         self._numbers: count[int] | None = None
 
     def __call__(self, connection: Connection, arrivals: list[Arrival]) -> list[None]:
@@ -163,6 +164,7 @@ class Insertion:
         if self._numbers is None:
             (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM entry").fetchone()
             self._numbers = count(last + 1)
+        self._uptime.keep_up(connection)
         entries: list[tuple[Any, ...]] = []
         contents: list[tuple[int, bytes]] = []
         recipients: list[tuple[Any, ...]] = []

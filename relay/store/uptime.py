@@ -22,12 +22,15 @@ _SURMISE: Final = """
         (SELECT max(tried_in) FROM recipient)"""
 _WRITE: Final = "INSERT OR REPLACE INTO service VALUES (1, ?, ?)"
 
+# What a kill may cost, in milliseconds, of the time of mail that came into an empty spool.
+_OLD: Final = 60_000
+
 
 class Uptime:
     """Milliseconds the spool has been open, and the number of this run.
 
-    It is written down now and then (`write`). A kill costs what came after the last time: mail is a
-    little younger then than it should be.
+    It is written down now and then. A kill costs what came after the last time: mail is a little
+    younger then than it should be.
     """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
@@ -35,6 +38,7 @@ class Uptime:
         self._began = monotonic()
         self._before = 0
         self._run = 0
+        self._written = 0
 
     def begin(self, connection: sqlite3.Connection) -> None:
         """Take up where the last run ended."""
@@ -60,7 +64,18 @@ class Uptime:
 
     def write(self, connection: sqlite3.Connection) -> None:
         """Write down how far it is."""
-        connection.execute(_WRITE, (self.now(), self._run))
+        now = self.now()
+        connection.execute(_WRITE, (now, self._run))
+        self._written = now
+
+    def keep_up(self, connection: sqlite3.Connection) -> None:
+        """Write down how far it is if that was long ago; to be called before mail comes in.
+
+        An empty spool notes no time. Without this, a kill would have mail that came after an idle
+        month wait for that month to pass again before it grows any older.
+        """
+        if self.now() - self._written >= _OLD:
+            self.write(connection)
 
 
 def _answer(connection: sqlite3.Connection, question: str) -> tuple[int | None, ...] | None:

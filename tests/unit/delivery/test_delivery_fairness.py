@@ -27,6 +27,7 @@ from relay.policy.verdict import Accepted, Answer
 from relay.ports import Consignment, SendQuota
 from relay.store import Store, schema
 from relay.store.spool import Arrival, Insertion
+from relay.store.uptime import Uptime
 from tests.builders import a_ruleset, a_sender, an_address
 from tests.fakes import FakeSuppressions, RecordingFacts, StaticRules
 from tests.timelapse import BEGIN, LapsedClock, lapse
@@ -44,15 +45,16 @@ def fill(path: Path, sender: SenderName, entries: int, recipients: int = 1) -> N
     path.mkdir(exist_ok=True)
     to = tuple(Address(f"user{n}", "example.net") for n in range(recipients))
     envelope = Envelope(an_address("app@example.com"), to)
-    crc32, insert = zlib.crc32(CONTENT), Insertion()
+    crc32, uptime = zlib.crc32(CONTENT), Uptime(lambda: 0.0)
+    insert = Insertion(uptime)
     with closing(schema.connect(path / "spool.db")) as connection:
         schema.migrate(connection, schema.SPOOL)
-        (uptime,) = connection.execute("SELECT uptime FROM service").fetchone()
+        uptime.begin(connection)
         for first in range(0, entries, 1000):
             arrivals = [
                 Arrival(
                     Mail(new_queue_id(BEGIN), sender, envelope, BEGIN, len(CONTENT)),
-                    uptime,
+                    uptime.now(),
                     crc32,
                     CONTENT,
                 )

@@ -156,7 +156,7 @@ async def test_a_kill_makes_mail_younger_by_what_was_not_written_down_and_never_
         await spool.accept()
         clock.advance(10 * MINUTE)
         await spool.writer.run(spool.store.spool._uptime.write)
-        clock.advance(MINUTE)
+        clock.advance(MINUTE / 2)
         await spool.accept(JANE, JOHN)
         shutil.copytree(tmp_path / "0", tmp_path / "killed")
     clock.advance(HOUR)
@@ -164,8 +164,21 @@ async def test_a_kill_makes_mail_younger_by_what_was_not_written_down_and_never_
         clock.advance(3 * MINUTE)
         old, young = await spool.claim(2)
         assert times(old) == (13 * MINUTE, NONE)
-        # It came a minute after the uptime that is known, and that minute passes once more.
-        assert times(young) == (2 * MINUTE, NONE)
+        # It came half a minute after the uptime that is known, and that passes once more.
+        assert times(young) == (2.5 * MINUTE, NONE)
+
+
+async def test_mail_that_came_after_an_idle_month_ages_at_once_after_a_kill(
+    tmp_path: Path,
+) -> None:
+    clock = FrozenClock()
+    async with opened(tmp_path / "0", clock) as spool:
+        clock.advance(30 * 24 * HOUR)
+        await spool.accept()
+        shutil.copytree(tmp_path / "0", tmp_path / "killed")
+    async with opened(tmp_path / "killed", clock) as spool:
+        clock.advance(HOUR)
+        assert times(await spool.claim_one()) == (HOUR, NONE)
 
 
 @pytest.mark.P5
