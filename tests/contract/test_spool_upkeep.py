@@ -387,6 +387,17 @@ async def test_a_group_has_no_more_recipients_and_octets_than_take_a_moment(
     assert [len(group) for group in groups] == [2, 3, 4]
 
 
+async def test_a_page_full_of_what_is_past_its_time_is_parted(
+    spool: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looking, "_PAGE", 10)
+    monkeypatch.setattr(looking, "_FOUND", 4)
+    mails = [await spool.accept() for _ in range(25)]
+    spool.clock.advance(LIFETIME)
+    assert [len(group) for group in (await look(spool)).expiring] == [4, 4, 4, 4, 4, 4, 1]
+    assert set(await expire(spool)) == {mail.queue_id for mail in mails}
+
+
 @pytest.mark.P5
 @pytest.mark.parametrize(
     "statement",

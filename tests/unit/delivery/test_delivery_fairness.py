@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -23,14 +24,15 @@ from relay.mail.entry import State
 from relay.mail.envelope import AccountName, Envelope, Mail, SenderName, new_queue_id
 from relay.policy.allowance import Allowances
 from relay.policy.sender import Priority, Rate, Sender
-from relay.policy.verdict import Accepted, Answer
+from relay.policy.verdict import Accepted, Answer, Broken, Stage
 from relay.ports import Consignment, SendQuota
 from relay.store import Store, schema
 from relay.store.spool import Arrival, Insertion
 from relay.store.uptime import Uptime
 from tests.builders import a_ruleset, a_sender, an_address
-from tests.fakes import FakeSuppressions, RecordingFacts, StaticRules
+from tests.fakes import FakeSuppressions, FrozenClock, RecordingFacts, StaticRules
 from tests.timelapse import BEGIN, LapsedClock, lapse
+from tests.unit.store.stores import opened
 
 CONTENT = b"From: app@example.com\r\n\r\nHi\r\n"
 RATE = 14.0
@@ -79,6 +81,7 @@ class TimedCarrier:
         self.clock = clock
         self.calls: list[Call] = []
         self.seconds: Callable[[Consignment], float] = lambda _: 0.2
+        self.is_down = False
         self._ids = count()
 
     async def relay(self, consignment: Consignment) -> Answer:
@@ -86,6 +89,8 @@ class TimedCarrier:
         at, to = self.clock.monotonic(), len(consignment.recipients)
         self.calls.append(Call(at, mail.sender, to, mail.queue_id))
         await asyncio.sleep(self.seconds(consignment))
+        if self.is_down:
+            return Broken(Stage.NOT_SENT, "connection refused")
         return Accepted(f"0102-{next(self._ids)}")
 
     def shares(self) -> Counter[SenderName]:
@@ -279,3 +284,79 @@ def test_another_senders_mail_waits_for_its_own_limits_alone(
                 assert delay <= 10 * number + 1 / (RATE * 0.95) + 0.01
 
     lapse(work, monkeypatch)
+
+
+def busiest(calls: Sequence[Call], seconds: float) -> int:
+    """Return the most recipients called for in any span of that length."""
+    most, first, within = 0, 0, 0
+    for call in calls:
+        within += call.recipients
+        while calls[first].at <= call.at - seconds:
+            within -= calls[first].recipients
+            first += 1
+        most = max(most, within)
+    return most
+
+
+def test_after_an_outage_and_a_restart_all_that_is_due_goes_at_the_accounts_pace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was rescheduled in bulk, and nobody hurries."""
+    fill(tmp_path, BULK, 20_000)
+
+    async def work(clock: LapsedClock) -> None:
+        async with a_house(tmp_path, clock, a_sender(BULK)) as house:
+            house.carrier.is_down = True
+            await asyncio.sleep(3600)
+            asked = len(house.carrier.calls)
+            # An hour of it costs some attempts for each probe of the breaker, none for each mail.
+            assert asked < 100
+            counts = await house.store.queue.counts()
+            assert counts[State.READY] >= 20_000 - 100
+            house.carrier.is_down = False
+            await asyncio.sleep(120 + 30)
+            after = house.carrier.calls[asked:]
+            assert len(after) > 30 * RATE * 0.9
+            # One call first, to see whether it is over.
+            assert after[1].at - after[0].at >= 0.2
+            assert busiest(house.carrier.calls, 1.0) <= RATE * 0.95 + 1
+        clock_at = clock.monotonic()
+        # The host is down for a week: everything is due, whatever it waited for.
+        await asyncio.sleep(7 * 86_400)
+        async with a_house(tmp_path, clock, a_sender(BULK)) as house:
+            await asyncio.sleep(20)
+            assert house.carrier.calls[0].at > clock_at + 7 * 86_400
+            assert busiest(house.carrier.calls, 1.0) <= RATE * 0.95 + 1
+
+    lapse(work, monkeypatch)
+
+
+async def test_what_a_wake_up_costs_does_not_depend_on_the_length_of_the_queue(
+    tmp_path: Path,
+) -> None:
+    """The scheduler asks for what it can send, and is given that; it goes through nothing."""
+    costs = {}
+    for entries in (1000, 30_000):
+        path = tmp_path / str(entries)
+        fill(path, BULK, entries)
+        for number in range(5):
+            fill(path, SenderName(f"other-{number}"), entries // 10)
+        clock = FrozenClock(BEGIN)
+        async with opened(path, clock) as spool:
+            steps = 0
+
+            def stepped() -> int:
+                nonlocal steps
+                steps += 1
+                return 0
+
+            await spool.writer.run(lambda connection: connection.set_progress_handler(stepped, 1))
+            tracemalloc.start()
+            wants = {BULK: 2, OTP: 1, SenderName("other-1"): 2}
+            claims = [await spool.claims(wants, room=3) for _ in range(20)]
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            assert [len(one.taken) for one in claims] == [3] * 20
+            assert peak < 4 * 1024 * 1024
+            costs[entries] = steps
+    assert costs[30_000] <= 1.05 * costs[1000], costs
