@@ -120,8 +120,9 @@ class Gate:
         )
 
     def note_waiting(self, senders: Collection[SenderName]) -> None:
-        """Take note who has mail that may go, but for the account."""
-        self._waiting = senders
+        """Take note who has mail that may go, but for the account and for their share of lanes."""
+        most = self.lanes // 2
+        self._waiting = [name for name in senders if self.busy[name] < most]
 
     def is_awaited(self, sender: SenderName) -> bool:
         """Whether others than that sender wait for the account."""

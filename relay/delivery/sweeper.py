@@ -27,9 +27,9 @@ TICK: Final = 10.0
 REST: Final = 60.0
 """Seconds from one sweep to the next, at least."""
 
-# What is changed takes a fifth of the writer's time at most, and going through the queue a
-# thirtieth of all time.
-_BREATH: Final = 4
+# What is changed takes half of the writer's time at most, a few milliseconds at once, and going
+# through the queue a thirtieth of all time.
+_BREATH: Final = 1
 _CALM: Final = 30
 _LONGEST_BREATH: Final = 1.0
 _LONGEST_REST: Final = 600.0
