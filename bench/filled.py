@@ -92,7 +92,7 @@ def _arrivals(filling: Filling, now: datetime) -> Iterator[Arrival]:
         envelope = Envelope(_REVERSE_PATH, (recipient,))
         size = filling.file_size if in_file else len(body)
         mail = Mail(new_queue_id(at), sender, envelope, at, size)
-        yield Arrival(mail, 0, hole, None) if in_file else Arrival(mail, 0, checksum, body)
+        yield Arrival(mail, hole, None) if in_file else Arrival(mail, checksum, body)
 
 
 def _turn_some(connection: sqlite3.Connection, after: int, now: datetime) -> None:

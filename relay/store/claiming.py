@@ -38,6 +38,8 @@ _TAKEN: Final = kept_after(State.READY, Turn.CLAIM).value
 _DAMAGED: Final = kept_after(State.READY, Turn.DAMAGED).value
 _ATTEMPTS: Final = Rows("attempt", "entry, number, node, lease_until, started_at, recipients")
 
+_NOBODY: Final[frozenset[Address]] = frozenset()
+
 # How long what could not be looked at rests.
 AGAIN: Final = timedelta(minutes=1)
 
@@ -161,14 +163,14 @@ class _Round:
             content, complaint = self._file_of(found)
         # What falls due while the claim lasts is not part of it.
         attempts: dict[Address, int] = {}
-        in_doubt: list[Address] = []
+        in_doubt = _NOBODY
         spelt: list[str] = []
         for recipient, spelling, made, due_at, doubts in known:
             if due_at is not None and due_at <= now:
                 attempts[recipient] = made + 1
                 spelt.append(spelling)
                 if doubts:
-                    in_doubt.append(recipient)
+                    in_doubt |= {recipient}
         if not attempts and not complaint:
             complaint = "it is due although none of its recipients is"
         if complaint:
@@ -178,7 +180,7 @@ class _Round:
             content=content,
             recipients=tuple(attempts),
             attempts=attempts,
-            in_doubt=frozenset(in_doubt),
+            in_doubt=in_doubt,
             marked=min(asked.chunk, len(attempts)),
             token=found.token + 1,
             lease_until=self.until,

@@ -159,7 +159,7 @@ class EntryQueue(View):
         mark: Sequence[Address] = (),
     ) -> State | None:
         """Record outcomes, for the ledger too, and mark the recipients attempted next."""
-        settlement = Settlement(_lease(claim), settled, self._uptime.at(now), mark)
+        settlement = Settlement(_lease(claim), settled, now, mark, self._uptime)
         operation = self._writer.submit(settling.settle, settlement, self._settled, is_outcome=True)
         return await self._writer.wait(operation)
 

@@ -25,6 +25,7 @@ from relay.store.columns import milliseconds
 from relay.store.lifetime import Instant
 from relay.store.outbox import OUTBOX, lines
 from relay.store.states import RETIRED, after, kept_after, known, summary, turn_of
+from relay.store.uptime import Uptime
 
 _LEASED: Final = """
     SELECT count(*) FROM json_each(?) AS lease, attempt
@@ -70,8 +71,9 @@ class Settlement:
 
     lease: Lease
     settled: Mapping[Address, Settled]
-    now: Instant
+    now: datetime
     mark: Sequence[Address]
+    uptime: Uptime
 
     @property
     def is_whole(self) -> bool:
@@ -84,7 +86,7 @@ class Settlement:
 
     def lines(self) -> Iterable[tuple[Any, ...]]:
         """Yield what the ledger is to be told."""
-        return lines(self.lease.mail, self.settled, self.lease.attempts, self.now.wall)
+        return lines(self.lease.mail, self.settled, self.lease.attempts, self.now)
 
 
 def settle(connection: Connection, settlements: list[Settlement]) -> list[State | None]:
@@ -110,7 +112,8 @@ def _take_leave(connection: Connection, whole: list[Settlement]) -> None:
 
 
 def _settle_in_part(connection: Connection, settlement: Settlement) -> State | None:
-    lease, settled, now = settlement.lease, settlement.settled, settlement.now
+    lease, settled = settlement.lease, settlement.settled
+    now = settlement.uptime.at(settlement.now)
     _check_leases(connection, [lease])
     strangers = [a for a in (*settled, *settlement.mark) if a not in lease.attempts]
     if strangers:

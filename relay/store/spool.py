@@ -42,10 +42,9 @@ _RECIPIENTS: Final = Rows(
 
 
 class Arrival(NamedTuple):
-    """One mail to be inserted, and the uptime. `octets` is None where a file holds the content."""
+    """One mail to be inserted. `octets` is None where a file holds the content."""
 
     mail: Mail
-    uptime: int
     crc32: int
     octets: bytes | None
 
@@ -68,7 +67,6 @@ class AcceptedMail:
         self._contents = contents
         self._room = room
         self._backlogs = backlogs
-        self._uptime = uptime
         self._window = Window()
         self._clock = clock
         self._facts = facts
@@ -122,7 +120,7 @@ class AcceptedMail:
         self._backlogs.add(mail)
         try:
             octets = await draft.seal()
-            arrival = Arrival(mail, self._uptime.now(), draft.crc32, octets)
+            arrival = Arrival(mail, draft.crc32, octets)
             operation = self._writer.submit(
                 self._insert, arrival, lambda ended: self._ended(ended, draft, mail)
             )
@@ -164,7 +162,7 @@ class Insertion:
         if self._numbers is None:
             (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM entry").fetchone()
             self._numbers = count(last + 1)
-        self._uptime.keep_up(connection)
+        uptime = self._uptime.keep_up(connection)
         entries: list[tuple[Any, ...]] = []
         contents: list[tuple[int, bytes]] = []
         recipients: list[tuple[Any, ...]] = []
@@ -186,7 +184,7 @@ class Insertion:
                     "",
                     at,
                     0,
-                    arrival.uptime,
+                    uptime,
                     mail.message_id,
                 )
             )

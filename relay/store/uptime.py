@@ -68,14 +68,16 @@ class Uptime:
         connection.execute(_WRITE, (now, self._run))
         self._written = now
 
-    def keep_up(self, connection: sqlite3.Connection) -> None:
-        """Write down how far it is if that was long ago; to be called before mail comes in.
+    def keep_up(self, connection: sqlite3.Connection) -> int:
+        """Return the uptime; write it down if that was long ago. For mail that comes in.
 
         An empty spool notes no time. Without this, a kill would have mail that came after an idle
         month wait for that month to pass again before it grows any older.
         """
-        if self.now() - self._written >= _OLD:
+        now = self.now()
+        if now - self._written >= _OLD:
             self.write(connection)
+        return now
 
 
 def _answer(connection: sqlite3.Connection, question: str) -> tuple[int | None, ...] | None:

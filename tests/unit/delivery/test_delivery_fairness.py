@@ -56,7 +56,6 @@ def fill(path: Path, sender: SenderName, entries: int, recipients: int = 1) -> N
             arrivals = [
                 Arrival(
                     Mail(new_queue_id(BEGIN), sender, envelope, BEGIN, len(CONTENT)),
-                    uptime.now(),
                     crc32,
                     CONTENT,
                 )

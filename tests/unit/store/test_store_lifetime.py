@@ -155,7 +155,7 @@ async def test_a_kill_makes_mail_younger_by_what_was_not_written_down_and_never_
     async with opened(tmp_path / "0", clock) as spool:
         await spool.accept()
         clock.advance(10 * MINUTE)
-        await spool.writer.run(spool.store.spool._uptime.write)
+        await spool.writer.run(spool.store.upkeep._uptime.write)
         clock.advance(MINUTE / 2)
         await spool.accept(JANE, JOHN)
         shutil.copytree(tmp_path / "0", tmp_path / "killed")
