@@ -185,39 +185,71 @@ class Time(Life):
                 self.times[queue_id].flown = NONE
                 self.times[queue_id].failed = NONE
 
+    @rule(word=st.sampled_from(["deferred", "held", "ambiguous"]), fresh=st.integers(0, 2))
+    def attempt(self, word: str, fresh: int) -> None:
+        """One attempt at all that is due, some new mail with it, with one outcome for all."""
+        for people in range(1, fresh + 1):
+            self.accept(people=people, large=False)
+        before = self.entries()
+        for claim in self.do(self.spool.claims({BILLING: 100})).taken:
+            outcomes = {place: self.outcome(word) for place in claim.recipients}
+            now = self.clock.now()
+            self.do(self.spool.store.queue.settle(claim, outcomes, now=now))
+            self.stale.append(claim)
+        self.note_changes(before)
+        self.note_ends(before)
+
+    # After what begins a time anew a sweep is the more interesting the sooner it comes.
     @precondition(lambda self: self.owed)
-    @rule(data=st.data())
-    def retry(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), at_once=st.booleans())
+    def retry(self, data: st.DataObject, *, at_once: bool) -> None:
         before = self.entries()
         super().retry(data=data)
         self.note_changes(before)
+        self.sweep_if(at_once)
 
     @precondition(lambda self: self.owed)
-    @rule(data=st.data(), verb=st.sampled_from(list(Verb)), is_bulk=st.booleans())
-    def order(self, data: st.DataObject, verb: Verb, *, is_bulk: bool) -> None:
+    @rule(
+        data=st.data(),
+        verb=st.sampled_from(list(Verb)),
+        is_bulk=st.booleans(),
+        at_once=st.booleans(),
+    )
+    def order(
+        self, data: st.DataObject, verb: Verb, *, is_bulk: bool, at_once: bool = False
+    ) -> None:
         before = self.entries()
         super().order(data=data, verb=verb, is_bulk=is_bulk)
         self.note_changes(before)
+        self.sweep_if(at_once)
 
-    @rule()
-    def readmit(self) -> None:
+    @rule(at_once=st.booleans())
+    def readmit(self, *, at_once: bool) -> None:
         before = self.entries()
         super().readmit()
         self.note_changes(before)
+        self.sweep_if(at_once)
 
     @rule(span=st.timedeltas(MINUTE, 40 * MINUTE) | st.timedeltas(HOUR, 20 * HOUR))
     def wait(self, span: timedelta) -> None:
         self.pass_time(span)
 
-    @rule(downtime=st.timedeltas(NONE, 60 * DAY))
-    def restart(self, downtime: timedelta) -> None:
+    @rule(hours=st.sampled_from([1, 2, 5, 24]))
+    def grow_older(self, hours: int) -> None:
+        self.pass_time(hours * HOUR)
+        self.sweep()
+
+    @rule(downtime=st.timedeltas(NONE, 60 * DAY), at_once=st.booleans())
+    def restart(self, downtime: timedelta, *, at_once: bool) -> None:
         self.begin_downtime(downtime)
         super().restart()
+        self.sweep_if(at_once)
 
-    @rule(downtime=st.timedeltas(NONE, 60 * DAY))
-    def crash(self, downtime: timedelta) -> None:
+    @rule(downtime=st.timedeltas(NONE, 60 * DAY), at_once=st.booleans())
+    def crash(self, downtime: timedelta, *, at_once: bool) -> None:
         self.begin_downtime(downtime)
         super().crash()
+        self.sweep_if(at_once)
 
     def begin_downtime(self, downtime: timedelta) -> None:
         """Note who bears the mark of an attempt that will be cut short."""
@@ -235,6 +267,10 @@ class Time(Life):
             self.steps += 1
         self.doubt.may_expire()
         assert self.doubt.steps == self.steps
+
+    def sweep_if(self, at_once: bool) -> None:
+        if at_once:
+            self.sweep()
 
     @rule()
     def sweep(self) -> None:
