@@ -191,6 +191,7 @@ async def test_a_stopped_spool_is_worked_on_and_the_daemon_finds_it_so(
         assert code == 75
         assert f"in use by process {relay.pid}" in err
         assert await relay.stop() == 0
+    uptime, _ = times(Path(spool))
     config = ("--config", str(relay.config))
     code, _, err = await relay.cli("queue", "hold", "--all", "--reason", "x", "--yes", *config)
     assert code == 0
@@ -202,11 +203,20 @@ async def test_a_stopped_spool_is_worked_on_and_the_daemon_finds_it_so(
     assert code == 0, err
     facts = await traced(relay, kept["queue_id"], "--spool", spool)
     assert facts[-1]["fact"] == "held"
+    # No mail has grown older, and what was let go has that in its row: it is tried before its end.
+    assert times(Path(spool)) == (uptime, {kept["queue_id"]: 0, released["queue_id"]: uptime})
     await relay.start()
     (message,) = await simulator.received(1)
     await relay.logged("mail.relayed")
     assert str(message.recipients[0]) == released["recipients"][0]["address"]
     assert [entry["queue_id"] for entry in await queued(relay)] == [kept["queue_id"]]
+
+
+def times(directory: Path) -> tuple[int, dict[str, int]]:
+    """Return how long the spool has been open in all, and at which of it each mail was let go."""
+    with closing(sqlite3.connect(directory / "spool.db")) as spool:
+        (uptime,) = spool.execute("SELECT uptime FROM service").fetchone()
+        return uptime, dict(spool.execute("SELECT queue_id, freed_up FROM entry").fetchall())
 
 
 # --- a long queue, and kill -9 --------------------------------------------------------------------
