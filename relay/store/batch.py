@@ -57,7 +57,7 @@ class Operation(Generic[T]):
         *,
         is_outcome: bool,
     ) -> None:
-        """`is_outcome`: it records what happened outside and cannot be asked again."""
+        """`is_outcome`: it records what cannot be asked again, or makes room (Writer.submit)."""
         self.work = work
         self.item = item
         self.future = future

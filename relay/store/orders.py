@@ -117,7 +117,9 @@ class StoredOrders:
         """Turn entries in one transaction; if some of it is damaged, each in its own."""
         try:
             turning = self._turning(order, some, complaints)
-            return (await self._writer.run(turning, self._turned)).page
+            # What makes room on a full disk must not be refused for want of it.
+            drops = order.verb is Verb.DROP
+            return (await self._writer.run(turning, self._turned, is_outcome=drops)).page
         except SpoolError as error:
             if not comes_of_damage(error):
                 raise

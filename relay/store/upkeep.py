@@ -81,7 +81,9 @@ class StoredUpkeep:
 
         async def work(some: Group) -> list[Mail]:
             operation = partial(purging.purge, group=some, terms=terms, now=at)
-            return [one.mail for one in await self._spool.run(operation, self._purged)]
+            # It makes room on a full disk, and must not be refused for want of it.
+            purged = await self._spool.run(operation, self._purged, is_outcome=True)
+            return [one.mail for one in purged]
 
         return await self._past_damage(group, work)
 

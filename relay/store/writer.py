@@ -128,8 +128,8 @@ class Writer:
     ) -> Operation[T]:
         """Queue an item. Items of the same `work` in a batch are run by one call of it.
 
-        `is_outcome`: it records what happened outside and cannot be asked again, so it may use up
-        the reserve.
+        `is_outcome`: it records what happened outside and cannot be asked again, or makes room, so
+        it may use up the reserve.
         """
         if self._closed:
             raise self._closed_error()

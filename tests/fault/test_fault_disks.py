@@ -12,13 +12,17 @@ from pathlib import Path
 
 import pytest
 
+from relay.operators import Verb
+from relay.policy.expiry import Terms
 from relay.ports import SpoolError, SpoolFullError
 from relay.store import thread
 from tests.fault.disks import MIB, Filler, limited, small_disk
-from tests.unit.store.stores import BILLING, JANE, LARGE, Opened, opened, relayed
+from tests.unit.store.stores import BILLING, JANE, LARGE, Opened, failed, opened, relayed
 
 SECOND = timedelta(seconds=1)
+DAY = timedelta(days=1)
 RESERVE = 2 * MIB
+TERMS = Terms(lifetime=4 * DAY, longest_wait=SECOND, keep_failed=7 * DAY, history=30 * DAY)
 
 
 @pytest.fixture(name="disk")
@@ -95,6 +99,31 @@ async def test_outcomes_are_recorded_out_of_the_reserve_while_nothing_else_is(di
         filler.go()
         await resumed(spool)
         assert not await spool.claim()
+
+
+@pytest.mark.P5
+async def test_on_a_full_disk_dropping_and_purging_make_room(disk: Path) -> None:
+    filler = Filler(disk)
+    async with opened(disk / "spool", reserve=RESERVE) as spool:
+        spent = [await spool.accept(content=LARGE) for _ in range(4)]
+        for claim in await spool.claim(10):
+            await spool.settle(claim, failed())
+        dropped = [await spool.accept(content=LARGE) for _ in range(16)]
+        filler.fill()
+        # Of what is small, until the log cannot grow and the reserve is given up.
+        await until_full(spool, b"x" * 4096)
+        with pytest.raises(SpoolError, match="outcomes alone"):
+            await spool.order(Verb.HOLD, *dropped)
+        spool.clock.advance(TERMS.keep_failed)
+        now = spool.clock.now()
+        (group,) = (await spool.store.upkeep.look(0, TERMS, now=now)).spent
+        purged = await spool.store.upkeep.purge(group, TERMS, now=now)
+        assert {mail.queue_id for mail in purged} == {mail.queue_id for mail in spent}
+        assert len(await spool.order(Verb.DROP, *dropped)) == len(dropped)
+        await spool.store.spool._contents.close()
+        assert not list((spool.path / "content").iterdir())
+        await resumed(spool)
+        await spool.accept()
 
 
 async def test_a_start_on_a_full_disk_gives_up_the_reserve_and_serves_once_there_is_room(
