@@ -484,7 +484,7 @@ async def test_orders_and_attempts_at_once_lose_nothing(spool: Opened) -> None:
 
 # --- at length ------------------------------------------------------------------------------------
 
-MANY = 20_000
+MANY = 10_000
 
 
 @dataclass
@@ -494,9 +494,10 @@ class Flow:
     spool: Opened
     waits: list[float] = field(default_factory=list)
     mails: list[Mail] = field(default_factory=list)
+    is_over: bool = False
 
     async def run(self) -> None:
-        while True:
+        while not self.is_over:
             # Not the time on the wall: other people's work on this machine is no wait of ours.
             began = time.thread_time()
             self.mails.append(await self.spool.accept(sender=PRINTERS))
@@ -532,14 +533,14 @@ async def test_a_long_queue_is_held_released_and_dropped_while_mail_comes_in(
         # In pages, with mail between them.
         assert len(batches) >= MANY / 100
         assert len(flow.mails) - before >= len(batches) / 4
-    for client in clients:
-        client.cancel()
-    await asyncio.wait(clients)
+    # Not cancelled: a commit that is under way already is none the less for it.
+    flow.is_over = True
+    await asyncio.gather(*clients)
     assert max(flow.waits) < 0.1, f"a mail waited {max(flow.waits):.3f} s of the loop's time"
     assert spool.store.spool.backlog(BILLING)[:2] == (0, 0)
     left = await spool.store.queue.counts()
     assert left == dict.fromkeys(State, 0) | {State.READY: sum(left.values())}
-    assert len(flow.mails) <= sum(left.values()) <= len(flow.mails) + len(clients)
+    assert sum(left.values()) == len(flow.mails)
 
 
 @pytest.mark.P6
