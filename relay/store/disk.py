@@ -46,6 +46,14 @@ def replace_file(path: Path, octets: bytes) -> None:
     sync_directory(path.parent)
 
 
+def make_directory(directory: Path) -> None:
+    """Make a directory, ours alone, and those above it; the names of all survive power loss."""
+    missing = [one for one in (directory, *directory.parents) if not one.is_dir()]
+    for one in reversed(missing):
+        one.mkdir(mode=0o700 if one == directory else 0o777)
+        sync_directory(one.parent)
+
+
 def file_system_of(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str:
     """Return the type of the file system that holds the path, as mount(8) calls it; "" if unknown.
 

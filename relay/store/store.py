@@ -20,7 +20,13 @@ from relay.ports import Clock, SpoolError
 from relay.store import reserve as reserving
 from relay.store.backlog import Backlogs
 from relay.store.content import Contents
-from relay.store.disk import Room, file_system_of, refuse_unsafe, sync_directory
+from relay.store.disk import (
+    Room,
+    file_system_of,
+    make_directory,
+    refuse_unsafe,
+    sync_directory,
+)
 from relay.store.lock import SpoolLock
 from relay.store.measure import Measure, waiting_lines
 from relay.store.mover import Mover
@@ -267,9 +273,7 @@ async def _write_down(spool: Writer, uptime: Uptime) -> None:
 
 def _prepare(path: Path, *, unsafe: bool) -> SpoolLock:
     """Make the directories and lock them."""
-    if not path.is_dir():
-        path.mkdir(mode=0o700, parents=True)
-        sync_directory(path.parent)
+    make_directory(path)
     if not unsafe:
         refuse_unsafe(path, file_system_of(path))
     for name in ("content", "corrupt"):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from relay.ports import SpoolError, UnsafeSpoolError
-from relay.store.disk import Room, file_system_of, refuse_unsafe
+from relay.store.disk import Room, file_system_of, make_directory, refuse_unsafe
 from relay.store.lock import SpoolLock
 from tests.fakes import FrozenClock
 from tests.unit.store.stores import opened
@@ -45,6 +45,23 @@ def test_the_innermost_mount_tells_the_file_system(tmp_path: Path, path: str, ki
 
 def test_where_there_is_no_mount_table_nothing_is_known(tmp_path: Path) -> None:
     assert file_system_of(tmp_path, tmp_path / "none") == ""
+
+
+@pytest.mark.P1
+def test_the_name_of_every_directory_that_is_made_survives_power_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+
+    monkeypatch.setattr("os.fsync", fsync)
+    make_directory(tmp_path / "var" / "lib" / "spool")
+    assert synced == [tmp_path, tmp_path / "var", tmp_path / "var" / "lib"]
+    assert (tmp_path / "var" / "lib" / "spool").stat().st_mode & 0o777 == 0o700
+    make_directory(tmp_path / "var" / "lib" / "spool")
+    assert len(synced) == 3, "what was there already is synced again"
 
 
 @pytest.mark.P1
