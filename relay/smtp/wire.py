@@ -60,7 +60,8 @@ class Wire(SMTP, ABC):
     def abort(self) -> None:
         """Cut the connection. What a transport still brings, or has brought, is not heard."""
         self._wire.abort()
-        self.interrupt(ConnectionResetError())
+        # The end of what the client says, which is no fault; that it is lost we are told later.
+        self.interrupt(EOFError())
 
     @abstractmethod
     def interrupt(self, error: Exception) -> None:

@@ -157,6 +157,7 @@ async def test_content_of_a_client_that_is_gone_is_not_read_on() -> None:
         session.data_received(b"x" * 1000 + b"\r\n.\r\n")
         await house.gone()
         assert not house.spool.committed
+        assert not house.told("fault"), "it was we who cut it off, and that is no fault of ours"
 
 
 @pytest.mark.P6
