@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz lint format bench million lock schema clean
+.PHONY: help demo test fuzz crash lint format bench million lock schema clean
 
 help: ## Show what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -24,6 +24,11 @@ test: $(VENV)/.dev ## Run the whole test suite: PYTEST_ARGS="-k smtp", or "-n 0 
 fuzz: $(VENV)/.dev ## Play a million fuzzed SMTP sessions: FUZZ_ARGS="--seconds 60", or files to play again
 	@$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
 FUZZ_ARGS ?= --sessions 1000000
+
+crash: $(VENV)/.dev ## Kill the relay N times and account for every mail; then find relays broken on purpose
+	@$(BIN)/python -m tests.crash --kills $(N) $(CRASH_ARGS)
+	@$(BIN)/python -m tests.crash --sabotage $(CRASH_ARGS)
+N ?= 480
 
 lint: $(VENV)/.dev ## Check style and types
 	$(BIN)/ruff check relay tests bench
