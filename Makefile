@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz crash lint format bench million lock schema clean
+.PHONY: help demo test fuzz crash power lint format bench million lock schema clean
 
 help: ## Show what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -29,6 +29,10 @@ crash: $(VENV)/.dev ## Kill the relay N times and account for every mail; then f
 	@$(BIN)/python -m tests.crash --kills $(N) $(CRASH_ARGS)
 	@$(BIN)/python -m tests.crash --sabotage $(CRASH_ARGS)
 N ?= 480
+
+power: $(VENV)/.dev ## Cut the power at every sync of a relay at work (needs strace); then the same for broken ones
+	@$(BIN)/python -m tests.power $(POWER_ARGS)
+	@$(BIN)/python -m tests.power --sabotage $(POWER_ARGS)
 
 lint: $(VENV)/.dev ## Check style and types
 	$(BIN)/ruff check relay tests bench
