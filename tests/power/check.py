@@ -15,7 +15,8 @@ from math import inf
 from pathlib import Path
 from typing import Final
 
-from relay.mail.entry import State
+from relay.mail.entry import QueuedMail, State
+from relay.operators import Selection
 from relay.ports import Claim, ContentFile, SpoolError
 from relay.store import Store
 from tests.crash.disk import Pair
@@ -87,7 +88,7 @@ async def _look(spool: Path) -> Observation:
 
 
 async def _look_into(store: Store, spool: Path, clock: FrozenClock, seen: Observation) -> None:
-    entries = await store.queue.list_entries("", _MANY)
+    entries = await _entries(store)
     names = {str(entry.mail.queue_id) for entry in entries}
     left = [one.name for one in (spool / "content").iterdir() if one.name not in names]
     if left:
@@ -107,6 +108,16 @@ async def _look_into(store: Store, spool: Path, clock: FrozenClock, seen: Observ
             seen.complaints.append(f"{name} is sent to some of {states} only")
         else:
             seen.mails[name] = _seen(claim, states)
+
+
+async def _entries(store: Store) -> list[QueuedMail]:
+    entries: list[QueuedMail] = []
+    after: str | None = ""
+    while after is not None:
+        page = await store.queue.find(Selection(), after, _MANY)
+        entries += page.entries
+        after = page.after
+    return entries
 
 
 def _seen(claim: Claim, states: Mapping[str, State]) -> Seen:
