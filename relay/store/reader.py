@@ -48,7 +48,8 @@ class Reader:
     def stand_aside(self) -> Iterator[None]:
         """Break off the question being answered, and answer none meanwhile; for another thread.
 
-        Whoever asked is told that it was interrupted, and may ask again.
+        That question is asked once more after that. Broken off a second time, it is one that does
+        not come to an end, and whoever asked is told that it was interrupted.
         """
         while not self._turn.acquire(timeout=_INTERRUPT):
             connection = self._connection
@@ -70,6 +71,12 @@ class Reader:
         self._thread.shutdown()
 
     def _answer(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            with self._turn:
+                return self._answered(question)
+        except SpoolError as error:
+            if not _was_interrupted(error):
+                raise
         with self._turn:
             return self._answered(question)
 
@@ -81,8 +88,10 @@ class Reader:
             try:
                 return question(self._connection)
             finally:
-                # Nothing was written; and after a damaged page SQLite refuses to commit.
-                self._connection.execute("ROLLBACK")
+                # Nothing was written; and after a damaged page SQLite refuses to commit. After an
+                # I/O error it has ended the transaction itself.
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
         except sqlite3.Error as error:
             self._disconnect()
             raise SpoolError(f"{self._path} cannot be read: {error}") from error
@@ -91,3 +100,7 @@ class Reader:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _was_interrupted(error: SpoolError) -> bool:
+    return getattr(error.__cause__, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT

@@ -28,6 +28,8 @@ IDLE: Final = 1.0  # seconds
 # How soon a database is tried again that could not be opened.
 REOPEN: Final = 10.0  # seconds
 _MEASURE: Final = 1.0  # seconds
+# How long readers are left alone when it did not help that they stood aside: somebody else reads.
+_CUT_AGAIN: Final = 60.0  # seconds
 
 
 class WriterThread:
@@ -62,6 +64,7 @@ class WriterThread:
         # Between the thread picking a batch and the loop withdrawing from it.
         self._picking = threading.Lock()
         self._measured_at = float("-inf")
+        self._cut_due = float("-inf")
         self._thread: threading.Thread | None = None
         self.readers: list[StandAside] = []
         """Who reads the database, and breaks off when the log has grown too long."""
@@ -218,8 +221,10 @@ class WriterThread:
         if now - self._measured_at < _MEASURE:
             return
         self._measured_at = now
-        if log.octets() > LONGEST:
+        if log.octets() > LONGEST and now >= self._cut_due:
             log.cut(self.readers)
+            if log.octets() > LONGEST:
+                self._cut_due = now + _CUT_AGAIN
         self.log_octets = log.octets()
         with contextlib.suppress(sqlite3.Error):
             self.free_octets = free_octets(connection)

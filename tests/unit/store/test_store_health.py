@@ -6,15 +6,19 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from relay.operators import Verb
 from relay.ports import SpoolError
-from relay.store import thread, writer
+from relay.store import orders, thread, writer
 from relay.store.reserve import Reserve
+from relay.store.selecting import newest
 from relay.store.wal import Log
-from tests.unit.store.stores import Opened, opened, relayed
+from tests.fault.disks import sqlite_error
+from tests.unit.store.stores import BILLING, Opened, opened, relayed
 
 
 @pytest.fixture(name="spool")
@@ -27,52 +31,101 @@ def look_again(spool: Opened) -> None:
     spool.writer._thread._measured_at = float("-inf")
 
 
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n) SELECT max(i) FROM n"
+
+
 async def test_a_log_too_long_is_cut_past_whoever_reads(
     spool: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reader = spool.store.queue._reader
     log = spool.path / "spool.db-wal"
-    for _ in range(50):
-        await spool.accept(content=b"x" * 10_000)
-    began = threading.Event()
+    asked = threading.Semaphore(0)
 
     def read_for_ever(connection: sqlite3.Connection) -> None:
         connection.execute("SELECT count(*) FROM entry").fetchall()
-        began.set()
-        connection.execute(
-            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n) SELECT max(i) FROM n"
-        ).fetchall()
+        asked.release()
+        connection.execute(ENDLESS).fetchall()
 
     reading = asyncio.create_task(reader.ask(read_for_ever))
-    await asyncio.to_thread(began.wait)
-    assert log.stat().st_size > 500_000
-    monkeypatch.setattr(thread, "LONGEST", 500_000)
-    look_again(spool)
-    await spool.come_round()
-    await spool.come_round()
+    for _ in ("when it is asked", "when it is asked once more"):
+        await asyncio.to_thread(asked.acquire)
+        monkeypatch.setattr(thread, "LONGEST", 1 << 40)
+        for _ in range(50):
+            await spool.accept(content=b"x" * 10_000)
+        assert log.stat().st_size > 500_000
+        monkeypatch.setattr(thread, "LONGEST", 500_000)
+        look_again(spool)
+        await spool.come_round()
+        await spool.come_round()
+        assert log.stat().st_size < 100_000
     with pytest.raises(SpoolError, match="interrupted"):
         await reading
-    assert log.stat().st_size < 100_000
     # Whoever asks again is answered.
-    assert sum((await spool.store.queue.counts()).values()) == 50
+    assert sum((await spool.store.queue.counts()).values()) == 100
+
+
+async def test_a_question_that_the_log_is_cut_past_is_asked_once_more(
+    spool: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or an order about a long queue would end half way for no reason of its own."""
+    ids = [(await spool.accept()).queue_id for _ in range(3)]
+    began, questions = threading.Event(), []
+
+    def slow_the_first_time(connection: sqlite3.Connection) -> object:
+        questions.append(connection)
+        if len(questions) == 1:
+            began.set()
+            connection.execute(ENDLESS).fetchall()
+        return newest(connection)
+
+    monkeypatch.setattr(orders, "newest", slow_the_first_time)
+    holding = asyncio.create_task(spool.order(Verb.HOLD, sender=BILLING))
+    await asyncio.to_thread(began.wait)
+    monkeypatch.setattr(thread, "LONGEST", 1)
+    look_again(spool)
+    await spool.come_round()
+    assert {one.queue_id for one in await holding} == set(ids), "the order broke off"
+    assert len(questions) == 2, "nothing was interrupted"
+
+
+async def test_what_the_disk_says_to_a_reader_is_what_is_told(spool: Opened) -> None:
+    """SQLite ends the transaction by itself then; that is no news to an operator."""
+
+    def fails(connection: sqlite3.Connection) -> None:
+        connection.execute("ROLLBACK")
+        raise sqlite_error(sqlite3.SQLITE_IOERR_READ)
+
+    with pytest.raises(SpoolError, match="injected") as caught:
+        await spool.store.queue._reader.ask(fails)
+    assert getattr(caught.value.__cause__, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_READ
 
 
 async def test_a_log_that_somebody_else_reads_is_let_be(
     spool: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    cut = Log.cut
     other = sqlite3.connect(spool.path / "spool.db", isolation_level=None)
     other.execute("BEGIN")
     other.execute("SELECT count(*) FROM entry").fetchall()
     for _ in range(20):
         await spool.accept(content=b"x" * 10_000)
     monkeypatch.setattr(thread, "LONGEST", 1)
-    look_again(spool)
-    await spool.come_round()
-    await spool.come_round()
+    cuts: list[None] = []
+    monkeypatch.setattr(Log, "cut", lambda log, readers: cuts.append(cut(log, readers)))
+    for _ in range(3):
+        look_again(spool)
+        await spool.come_round()
+        await spool.come_round()
+    assert len(cuts) == 1, "our own readers are broken off for nothing"
     mail = await spool.accept()
     assert (await spool.show(mail)).mail == mail
     assert (await spool.store.measure()).spool_log > 100_000
     other.close()
+    spool.clock.advance(timedelta(minutes=1))
+    look_again(spool)
+    await spool.come_round()
+    await spool.come_round()
+    assert (spool.path / "spool.db-wal").stat().st_size < 100_000
 
 
 async def test_free_pages_go_back_to_the_disk_in_steps_when_there_is_nothing_else_to_do(
