@@ -5,6 +5,7 @@ Knows the operating system. Does not know what is stored.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -31,10 +32,37 @@ def sync_directory(directory: Path) -> None:
         os.close(fd)
 
 
+def open_to_write(path: Path, flags: int) -> int:
+    """Open a file of the spool, made if there is none; nobody but its owner may read it.
+
+    What root makes belongs to whoever has the directory, as SQLite's logs do: an operator who looks
+    into the spool of a stopped daemon must not lock the daemon out.
+    """
+    fd = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    if os.geteuid() == 0:
+        _hand_over(fd, path.parent)
+    return fd
+
+
+def make_part(directory: Path) -> None:
+    """Make a directory inside the spool, unless it is there; whoever has the spool has it."""
+    with contextlib.suppress(FileExistsError):
+        directory.mkdir(mode=0o700)
+        if os.geteuid() == 0:
+            _hand_over(directory, directory.parent)
+
+
+def _hand_over(what: int | Path, directory: Path) -> None:
+    owner = directory.stat()
+    # A root that may not (capabilities(7)) is likely the only user there is.
+    with contextlib.suppress(PermissionError):
+        os.chown(what, owner.st_uid, owner.st_gid)
+
+
 def replace_file(path: Path, octets: bytes) -> None:
     """Make the file hold these octets, whole or not at all, and keep them after power loss."""
     draft = path.with_name(f".{path.name}")
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    fd = open_to_write(draft, os.O_WRONLY | os.O_TRUNC)
     try:
         rest = memoryview(octets)
         while rest:

@@ -20,7 +20,7 @@ from typing import Final
 from relay.mail.envelope import QueueId
 from relay.ports import SpoolError, SpoolFullError, WithdrawnError
 from relay.store.content import Contents
-from relay.store.disk import sync_directory
+from relay.store.disk import open_to_write, sync_directory
 from relay.store.window import Window
 
 # Octets that come in smaller pieces are gathered.
@@ -233,8 +233,7 @@ class DraftFile:
         if self._removed:
             return
         if self._fd < 0:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            self._fd = os.open(self._path, flags, 0o600)
+            self._fd = open_to_write(self._path, os.O_WRONLY | os.O_EXCL)
         rest = memoryview(octets)
         while rest:
             rest = rest[os.write(self._fd, rest) :]

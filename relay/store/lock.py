@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from relay.ports import SpoolError
+from relay.store.disk import open_to_write
 
 LOCK_NAME: Final = "lock"
 
@@ -20,7 +21,7 @@ class SpoolLock:
     """The lock of one spool directory, held from its making until `release`."""
 
     def __init__(self, directory: Path) -> None:
-        self._fd = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._fd = open_to_write(directory / LOCK_NAME, os.O_RDWR)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

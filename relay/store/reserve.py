@@ -10,6 +10,8 @@ import os
 from pathlib import Path
 from typing import Final
 
+from relay.store.disk import open_to_write
+
 NAME: Final = "reserve"
 SIZE: Final = 64 * 1024 * 1024
 """Octets. An outcome takes some 30 KiB of log, so those of all lanes fit many times."""
@@ -36,7 +38,7 @@ class Reserve:
         # Asked first: to try would take from others all there is, for a moment, again and again.
         if disk.f_bavail * disk.f_frsize < self._size * 5 // 4:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
-        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = open_to_write(self._path, os.O_WRONLY)
         try:
             # The blocks themselves, not only a length (posix_fallocate(3)).
             os.posix_fallocate(fd, 0, self._size)

@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 from relay.mail.entry import State
 from relay.ports import SpoolError
 from relay.store.columns import text
+from relay.store.disk import open_to_write
 
 Migration: TypeAlias = tuple[str, ...]
 """The statements that lead from one version to the next, run in one transaction."""
@@ -259,7 +260,8 @@ def connect(path: Path) -> sqlite3.Connection:
         oldest = ".".join(map(str, _OLDEST_SQLITE))
         raise SpoolError(f"SQLite {sqlite3.sqlite_version} is too old; {oldest} is needed")
     # The log beside it takes on its mode: others on the host may not read mail.
-    path.touch(mode=0o600)
+    if not path.exists():
+        os.close(open_to_write(path, os.O_WRONLY))
     # Said here, because SQLite would open it to read and complain of something else. Not found out
     # by opening it: closing would drop the locks SQLite holds on it (fcntl(2)).
     if not os.access(path, os.R_OK | os.W_OK):

@@ -24,6 +24,7 @@ from relay.store.disk import (
     Room,
     file_system_of,
     make_directory,
+    make_part,
     refuse_unsafe,
     sync_directory,
 )
@@ -103,7 +104,8 @@ class Store:
                 is_running=is_running,
             )
         except OSError as error:
-            raise SpoolError(f"spool {path} cannot be used: {error.strerror}") from error
+            what = f" ({error.filename})" if error.filename else ""
+            raise SpoolError(f"spool {path} cannot be used: {error.strerror}{what}") from error
 
     @classmethod
     async def _open(  # noqa: PLR0913 - as above
@@ -277,5 +279,5 @@ def _prepare(path: Path, *, unsafe: bool) -> SpoolLock:
     if not unsafe:
         refuse_unsafe(path, file_system_of(path))
     for name in ("content", "corrupt"):
-        (path / name).mkdir(mode=0o700, exist_ok=True)
+        make_part(path / name)
     return SpoolLock(path)

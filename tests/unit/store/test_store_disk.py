@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from relay.mail.feedback import Suppression, SuppressionReason
 from relay.ports import SpoolError, UnsafeSpoolError
 from relay.store.disk import Room, file_system_of, make_directory, refuse_unsafe
 from relay.store.lock import SpoolLock
 from tests.fakes import FrozenClock
-from tests.unit.store.stores import opened
+from tests.unit.store.stores import LARGE, opened
 
 MOUNTS = """\
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
@@ -183,10 +184,44 @@ async def test_what_we_may_not_write_is_told_with_its_cause(
 
     monkeypatch.setattr(os, "access", may)
     monkeypatch.setattr("relay.store.lock.os.open", refuse)
-    with pytest.raises(SpoolError, match="cannot be used: Permission denied") as caught:
+    with pytest.raises(
+        SpoolError, match=rf"cannot be used: Permission denied \(.*/{name}\)"
+    ) as caught:
         async with opened(tmp_path):
             pass
     assert isinstance(caught.value.__cause__, PermissionError)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can work on another's spool")
+async def test_what_root_makes_in_a_spool_belongs_to_whoever_has_it(tmp_path: Path) -> None:
+    """Else an operator's look at a stopped daemon's spool would lock the daemon out."""
+    nobody = 65534
+    spool = tmp_path / "spool"
+    spool.mkdir(mode=0o700)
+    os.chown(spool, nobody, nobody)
+    async with opened(spool) as store:
+        suppressed = Suppression("x@example.net", SuppressionReason.MANUAL, "", store.clock.now())
+        await store.store.record.suppress(suppressed, actor="op")
+        await store.accept(content=LARGE)
+        owned = {path: path.stat().st_uid for path in spool.rglob("*")}
+    owned |= {path: path.stat().st_uid for path in spool.rglob("*")}
+    names = {str(path.relative_to(spool)).partition("/")[0] for path in owned}
+    assert names >= {"lock", "reserve", "suppressed", "content", "corrupt", "spool.db", "record.db"}
+    assert [path for path, owner in owned.items() if owner != nobody] == []
+    assert sum(path.parent.name == "content" for path in owned) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give what it may not")
+async def test_a_root_that_may_give_nothing_away_works_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "chown", refuse)
+    async with opened(tmp_path) as spool:
+        mail = await spool.accept(content=LARGE)
+        assert (await spool.show(mail)).mail == mail
 
 
 async def test_a_file_that_is_no_database_is_told_of_and_the_lock_given_back(
