@@ -10,9 +10,11 @@ import asyncio
 import socket
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator
+import traceback
+from collections.abc import Callable, Collection, Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, Final
 
 from relay.clock import SystemClock
 from relay.mail.envelope import SenderName
@@ -30,6 +32,9 @@ from relay.wiring import node, queue_desk
 
 Connect = Callable[[], socket.socket]
 """Returns a connection to the admin API."""
+
+
+_UNSAID: Final = frozenset({"level", "timestamp"})
 
 
 class NoSpoolError(SpoolError):
@@ -100,7 +105,8 @@ class _Opened:
         log = LogWriter(sys.stderr.buffer)
         try:
             # What is news to a daemon's log is noise to somebody who has just asked for it.
-            facts = MailLog(make_logger("error", LogFormat.CONSOLE, log), Metrics())
+            logger = make_logger("error", LogFormat.CONSOLE, log, render=_said)
+            facts = MailLog(logger, Metrics())
             clock = SystemClock()
             store = await Store.open(
                 self._path,
@@ -135,3 +141,14 @@ class _Opened:
         ours, theirs = socket.socketpair(socket.AF_UNIX)
         asyncio.run_coroutine_threadsafe(self._site.serve(theirs), self._loop).result()
         return ours
+
+
+def _said(event: MutableMapping[str, Any]) -> str:
+    """Say what goes wrong in a line. Only a fault of ours has a traceback: a sick disk is none."""
+    error, name = event.pop("exc_info", None), event.pop("event")
+    words = [f"{key}={value}" for key, value in event.items() if value and key not in _UNSAID]
+    if isinstance(error, SpoolError):
+        words.append(str(error))
+    elif isinstance(error, BaseException):
+        words.append("".join(traceback.format_exception(error)))
+    return f"relay: {name}: {', '.join(words)}"

@@ -449,6 +449,33 @@ def test_what_is_no_spool_is_not_made_one(
     assert not (tmp_path / "nowhere").exists()
 
 
+def test_a_sick_record_is_told_in_a_line_each_time_and_keeps_nobody_from_holding_mail(
+    whom: Whom, capfd: pytest.CaptureFixture[str]
+) -> None:
+    filled(whom, 2)
+    (spool_of(whom) / "record.db").write_bytes(b"no database at all, but long enough" * 200)
+    assert give(whom, asked("hold", is_all=True, is_confirmed=True)) == OK
+    told = capfd.readouterr().err.splitlines()
+    assert "record.db: file is not a database" in told[0]
+    assert any(line == "relay: fault: where=audit, record.db cannot be opened" for line in told)
+    assert all(line.startswith("relay: ") or line == "held: 2" for line in told), told
+    assert len(told) < 8, "what came of it must not scroll away"
+    assert states(whom) == [State.HELD, State.HELD]
+
+
+def test_a_fault_of_ours_has_its_traceback(
+    whom: Whom, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(whom, 1)
+
+    async def fails(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("relay.store.view.View.find", fails)
+    exits(lambda: list_queue(whom, Criteria(), 9, as_json=True))
+    assert "in fails\n    raise ZeroDivisionError" in capfd.readouterr().err
+
+
 def test_two_at_once_are_refused(whom: Whom, capsys: pytest.CaptureFixture[str]) -> None:
     lock = SpoolLock(spool_of(whom))
     order = asked("drop", is_all=True, is_confirmed=True)
