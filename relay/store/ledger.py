@@ -78,11 +78,12 @@ _BY_MESSAGE: Final = (
 _MAIL_OF: Final = """
     SELECT queue_id FROM ledger WHERE ses_message_id = ? AND ses_message_id <> '' LIMIT 1"""
 
-DAY: Final = 24 * 60
-"""Minutes gone through in one question for a Message-ID: some milliseconds of the reader's time."""
+NO_END: Final = (1 << 63) - 1
+"""A minute after all others."""
 
-# Each by itself, which is one step to the edge of the table; both at once go through all of it.
-_SPAN: Final = "SELECT (SELECT min(minute) FROM message), (SELECT max(minute) FROM message)"
+# Minutes gone through in one question for a Message-ID: some milliseconds of the reader's time.
+_DAY: Final = 24 * 60
+_LAST: Final = "SELECT max(minute) FROM message WHERE minute < ?"
 _MAILS_WITH: Final = """
     WITH RECURSIVE known (minute) AS (
         SELECT (SELECT min(minute) FROM message WHERE minute >= :since)
@@ -150,16 +151,20 @@ def trace_mails(
     return _lines(connection, _BY_MAIL, json.dumps(queue_ids), node=node, limit=limit)
 
 
-def span(connection: Connection) -> tuple[int, int] | None:
-    """Return the first minute from which a Message-ID is known, and the last; None for none."""
-    first, last = connection.execute(_SPAN).fetchone()
-    return None if first is None else (first, last)
+def mails_with(
+    connection: Connection, message_id: str, before: int, *, limit: int
+) -> tuple[list[str], int | None]:
+    """Return the queue ids of mail with that Message-ID that came in the last day before a minute.
 
-
-def mails_with(connection: Connection, message_id: str, since: int, *, limit: int) -> list[str]:
-    """Return the queue ids of mail with that Message-ID that came in the day from a minute on."""
-    words = {"message_id": message_id, "since": since, "until": since + DAY, "limit": limit}
-    return [queue_id for (queue_id,) in connection.execute(_MAILS_WITH, words)]
+    And the minute in which that day began; None if no mail came before. Days without mail are
+    passed over: there are tens of thousands once a clock has said 1970.
+    """
+    (last,) = connection.execute(_LAST, (before,)).fetchone()
+    if last is None:
+        return [], None
+    since = last // _DAY * _DAY
+    words = {"message_id": message_id, "since": since, "until": since + _DAY, "limit": limit}
+    return [queue_id for (queue_id,) in connection.execute(_MAILS_WITH, words)], since
 
 
 def _lines(

@@ -146,16 +146,12 @@ class StoredRecord:
         Gone through day by day, the newest first, so that no transaction is long.
         """
         await self._catch_up()
-        span = await self._reader.ask(ledger.span)
-        if span is None:
-            return []
-        first, last = span
         found: list[str] = []
-        for since in range(last // ledger.DAY * ledger.DAY, first - ledger.DAY, -ledger.DAY):
-            look = partial(ledger.mails_with, message_id=message_id, since=since, limit=limit)
-            found += await self._reader.ask(look)
-            if len(found) >= limit:
-                break
+        before: int | None = ledger.NO_END
+        while before is not None and len(found) < limit:
+            look = partial(ledger.mails_with, message_id=message_id, before=before, limit=limit)
+            some, before = await self._reader.ask(look)
+            found += some
         look_up = partial(ledger.trace_mails, queue_ids=found[:limit], node=self._node, limit=limit)
         return await self._reader.ask(look_up)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
-from itertools import pairwise
 from pathlib import Path
 from sqlite3 import Connection
 
@@ -429,23 +428,30 @@ async def test_a_message_id_is_kept_over_attempts_and_a_crash(tmp_path: Path) ->
 
 
 @pytest.mark.P6
-async def test_no_question_for_a_message_id_is_about_more_than_a_day(
+async def test_each_day_with_mail_is_one_question_for_a_message_id_and_no_other_day_is(
     spool: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await send(spool, MESSAGE_ID)
-    spool.clock.advance(29 * DAY)
-    await send(spool, "other@erp.example.com")
-    asked: list[int] = []
+    """However far apart: a host may begin in 1970, until it is told the time."""
+    mails = []
+    for wait in (0 * DAY, DAY, DAY, 27 * DAY, -56 * 365 * DAY):
+        spool.clock.step(wait)
+        mails.append(await send(spool, MESSAGE_ID))
+    days: list[int | None] = []
     mails_with = ledger.mails_with
 
-    def watched(connection: Connection, message_id: str, since: int, *, limit: int) -> list[str]:
-        asked.append(since)
-        return mails_with(connection, message_id, since, limit=limit)
+    def watched(
+        connection: Connection, message_id: str, before: int, *, limit: int
+    ) -> tuple[list[str], int | None]:
+        found, since = mails_with(connection, message_id, before, limit=limit)
+        days.append(None if since is None else since // (24 * 60))
+        return found, since
 
     monkeypatch.setattr(ledger, "mails_with", watched)
-    assert await spool.store.record.trace_message(MESSAGE_ID, 100)
-    assert len(asked) == 30
-    assert {before - after for before, after in pairwise(asked)} == {24 * 60}
+    lines = await spool.store.record.trace_message(MESSAGE_ID, 100)
+    assert {line.queue_id for line in lines} == {mail.queue_id for mail in mails}
+    newest = days[0]
+    assert newest is not None
+    assert days == [newest, newest - 27, newest - 28, newest - 29, newest - 56 * 365, None]
 
 
 # --- the audit ------------------------------------------------------------------------------------
