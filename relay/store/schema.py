@@ -158,6 +158,9 @@ SPOOL: Final[tuple[Migration, ...]] = (
         "ALTER TABLE entry ADD COLUMN freed_up INTEGER NOT NULL DEFAULT 0",
         # The run in which its last outcome came; 0 once it was let go since.
         "ALTER TABLE recipient ADD COLUMN tried_in INTEGER NOT NULL DEFAULT 0",
+        # Spools of the first days have none, and the same version.
+        """CREATE INDEX IF NOT EXISTS entry_file_name ON entry (queue_id, in_file)
+            WHERE in_file""",
         # How far a sender's limits were used, by both clocks and in whose boot of the machine.
         """CREATE TABLE usage (
             sender TEXT PRIMARY KEY,

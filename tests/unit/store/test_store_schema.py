@@ -98,6 +98,19 @@ def test_the_log_is_written_over_and_cut_off_only_when_far_above_its_size(
         assert log.stat().st_size <= 100 * 4096
 
 
+def test_a_spool_of_the_first_days_has_all_indices_in_the_end(tmp_path: Path) -> None:
+    found = []
+    for name, first in (("old", schema.SPOOL[0]), ("new", ())):
+        with closing(schema.connect(tmp_path / f"{name}.db")) as connection:
+            if first:
+                earlier = tuple(one for one in first if "entry_file_name" not in one)
+                assert len(earlier) == len(first) - 1
+                schema.migrate(connection, [earlier])
+            schema.migrate(connection, schema.SPOOL)
+            found.append({name for (name,) in connection.execute("SELECT name FROM sqlite_schema")})
+    assert found[0] == found[1]
+
+
 def test_an_old_sqlite_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 31, 1))
     with pytest.raises(SpoolError, match=r"too old; 3\.38\.0 is needed"):
