@@ -7,7 +7,7 @@ keep it. Knows when and in what order; what is over the policy says, and the sto
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,8 +17,8 @@ from relay.delivery.doubt import ClockDoubt
 from relay.facts import Facts
 from relay.mail.envelope import AccountName, SenderName
 from relay.policy.expiry import PROVING, Terms
-from relay.ports import Clock, Rules, SpoolError
-from relay.upkeep import Page, Upkeep
+from relay.ports import Clock, Rules, SpoolError, SpoolFullError
+from relay.upkeep import Group, Page, Upkeep
 
 T = TypeVar("T")
 
@@ -116,14 +116,22 @@ class Sweeper:
         terms = ground.terms()
         overdue, held_long = timedelta(0), 0
         start: int | None = 0
+        full: SpoolFullError | None = None
         while start is not None:
             page = await ground.upkeep.look(start, terms, now=ground.clock.now())
-            await self._tend(page, terms)
+            await self._purge(page.spent, terms)
+            try:
+                await self._tend(page, terms)
+            except SpoolFullError as error:
+                # What is forgotten on the pages to come may be the room that is wanted.
+                full = error
             overdue = max(overdue, page.overdue)
             held_long += page.held_long
             start = page.next
             if self._stop.is_set():
                 return
+        if full is not None:
+            raise full
         if held_long > self._told_held_long:
             ground.facts.held_long(held_long, terms.held_lifetime)
         self._told_held_long = held_long
@@ -135,7 +143,7 @@ class Sweeper:
             pass
 
     async def _tend(self, page: Page, terms: Terms) -> None:
-        """Do what a page asks for, a little at a time."""
+        """Have mail due and give mail up as a page asks for, a little at a time."""
         ground, upkeep, clock = self._ground, self._ground.upkeep, self._ground.clock
         for group in page.far:
             nearing = upkeep.bring_near(group, terms, now=clock.now(), jitter=ground.jitter)
@@ -148,10 +156,14 @@ class Sweeper:
                 account = self._account_of(one.mail.sender)
                 for recipient, failed in one.outcomes.items():
                     ground.facts.expired(account, one.mail, recipient, failed)
-        for group in page.spent:
+
+    async def _purge(self, spent: Sequence[Group], terms: Terms) -> None:
+        ground = self._ground
+        for group in spent:
             if self._stop.is_set():
                 break
-            for mail in await self._gently(upkeep.purge(group, terms, now=clock.now())):
+            purging = ground.upkeep.purge(group, terms, now=ground.clock.now())
+            for mail in await self._gently(purging):
                 ground.facts.purged(mail)
 
     def _account_of(self, name: SenderName) -> AccountName | None:

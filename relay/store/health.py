@@ -60,10 +60,18 @@ class Health:
             batch.refuse_all_but_outcomes(full)
         batch.run(connection, self._monotonic)
         if any(map(wants_space, batch.failures)):
+            # That makes room, also where the reserve was given up before and the log has taken it.
             log.fold("TRUNCATE")
+            room = 0 if self._reserve is None else self._reserve.octets
             if self._reserve is not None and self._reserve.release():
                 self.is_starved = True
+            if self.is_starved:
                 batch.record_outcomes(connection, self._monotonic)
+            # Or the log would take all of the reserve, and what is left could not hold what the
+            # database grows by when it is folded: nothing more would be recorded, or dropped. It
+            # keeps its length, which is as good as a reserve.
+            if log.growth() <= room // 2:
+                log.fold("PASSIVE")
         if batch.commits or batch.is_sick:
             self.sick = batch.is_sick
         self._tell(*batch.failures)

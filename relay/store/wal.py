@@ -35,6 +35,14 @@ class Log:
         except OSError:
             return 0
 
+    def growth(self) -> int:
+        """Return by how much the database file grows when all of the log is folded into it."""
+        connection = self._connection
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+        database = self._path.with_name(self._path.name.removesuffix("-wal"))
+        return max(0, int(pages) * int(size) - database.stat().st_size)
+
     def fold(self, how: Literal["PASSIVE", "TRUNCATE"]) -> None:
         """Fold the log into the database, as far as no reader is in the way.
 

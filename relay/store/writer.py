@@ -29,6 +29,8 @@ T = TypeVar("T")
 # pages need not wait for the file to grow.
 _GIVEN_BACK: Final = 256
 _KEPT_FREE: Final = 64 * 1024 * 1024  # octets
+# As much as the reserve, and what must be free beside it, in half a minute.
+_STEPS_WHEN_FULL: Final = 32
 
 
 class Writer:
@@ -207,7 +209,17 @@ class Writer:
 
         None while there are few, or while there is other work: to be called again and again, some
         seconds apart, by whoever has the time. One call keeps commits waiting some 20 ms at most.
+        On a full disk it is more, down to the last page: only room on the disk ends that, and there
+        is nothing else to do meanwhile.
         """
+        if self.health.is_starved:
+            given = 0
+            for _ in range(_STEPS_WHEN_FULL):
+                more = await self.run(_give_back, is_outcome=True)
+                given += more
+                if not more:
+                    break
+            return given
         if not self._thread.is_idle or self.free_octets <= _KEPT_FREE:
             return 0
         return await self.run(_give_back)

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,8 @@ from relay.operators import Verb
 from relay.policy.expiry import Terms
 from relay.ports import SpoolError, SpoolFullError
 from relay.store import thread
-from tests.fault.disks import MIB, Filler, limited, small_disk
+from relay.store.wal import Log
+from tests.fault.disks import MIB, Filler, limited, small_disk, sqlite_error
 from tests.unit.store.stores import BILLING, JANE, LARGE, Opened, failed, opened, relayed
 
 SECOND = timedelta(seconds=1)
@@ -39,6 +41,20 @@ async def until_full(spool: Opened, content: bytes) -> int:
         except SpoolFullError:
             return accepted
     raise AssertionError("a full disk still takes mail")
+
+
+def told_of_folds(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Have a relay at rest soon; return what is set whenever its log was folded."""
+    is_folded, loop, fold = asyncio.Event(), asyncio.get_running_loop(), Log.fold
+
+    def watched(log: Log, how: Any) -> None:
+        fold(log, how)
+        if log._path.name == "spool.db-wal":
+            loop.call_soon_threadsafe(is_folded.set)
+
+    monkeypatch.setattr(thread, "IDLE", 0.01)
+    monkeypatch.setattr(Log, "fold", watched)
+    return is_folded
 
 
 async def resumed(spool: Opened) -> None:
@@ -124,6 +140,63 @@ async def test_on_a_full_disk_dropping_and_purging_make_room(disk: Path) -> None
         assert not list((spool.path / "content").iterdir())
         await resumed(spool)
         await spool.accept()
+
+
+@pytest.mark.P5
+async def test_on_a_full_disk_dropping_small_mail_makes_room_too(
+    disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It leaves free pages in the database, which are no room for the reserve."""
+    filler = Filler(disk)
+    is_folded = told_of_folds(monkeypatch)
+    async with opened(disk / "spool", reserve=RESERVE) as spool:
+        content = b"x" * 4096
+        await asyncio.gather(*(spool.accept(content=content) for _ in range(700)))
+        database = spool.path / "spool.db"
+        while database.stat().st_size < RESERVE * 3 // 2:
+            is_folded.clear()
+            await is_folded.wait()
+        monkeypatch.setattr(thread, "IDLE", 3600)
+        filler.fill()
+        await until_full(spool, content)
+        # The log gave its room back; some of it is taken, so that there is none for the reserve.
+        filler.fill(leave=MIB)
+        await spool.writer.run(lambda _: None, is_outcome=True)
+        assert not spool.store.spool.is_well
+        await spool.order(Verb.DROP, sender=BILLING)
+        assert not await spool.entries()
+        assert not spool.store.spool.is_well
+        monkeypatch.setattr(thread, "IDLE", 0.01)
+        # As the sweeper does every few seconds.
+        assert await spool.store.shrink() >= RESERVE * 3 // 2
+        while database.stat().st_size > RESERVE // 2:
+            is_folded.clear()
+            await is_folded.wait()
+        await resumed(spool)
+        await spool.accept()
+
+
+@pytest.mark.P3
+async def test_when_the_log_has_taken_the_reserve_it_is_folded_and_outcomes_are_recorded(
+    tmp_path: Path,
+) -> None:
+    async with opened(tmp_path) as spool:
+        health = spool.writer.health
+        assert health._reserve is not None
+        # As on a disk that stays full: it was given up, and is not to be had again.
+        health._reserve._size = 1 << 60
+        health._reserve.release()
+        health.is_starved = True
+        tries = []
+
+        def full_at_first(_: object) -> str:
+            tries.append(health.is_starved)
+            if len(tries) == 1:
+                raise sqlite_error(sqlite3.SQLITE_FULL)
+            return "recorded"
+
+        assert await spool.writer.run(full_at_first, is_outcome=True) == "recorded"
+        assert tries == [True, True]
 
 
 async def test_a_start_on_a_full_disk_gives_up_the_reserve_and_serves_once_there_is_room(

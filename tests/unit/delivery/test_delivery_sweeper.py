@@ -17,7 +17,7 @@ from relay.mail.entry import State
 from relay.mail.envelope import AccountName, Mail, SenderName
 from relay.mail.outcome import Blame
 from relay.policy.expiry import PROVING, Terms, expired
-from relay.ports import SpoolError
+from relay.ports import SpoolError, SpoolFullError
 from relay.upkeep import Expired, Group, Page
 from tests.builders import a_mail, a_ruleset, a_sender, an_address
 from tests.fakes import FrozenClock, RecordingFacts, StaticRules
@@ -148,7 +148,7 @@ async def test_a_sweep_goes_through_all_pages_and_does_what_each_asks_for(yard: 
     ]
     await yard.sweeper.tick()
     assert yard.changes() == [
-        "look 0", "near 4", "expire 1", "expire 2", "purge 3", "look 1", "purge 5", "look 2"
+        "look 0", "purge 3", "near 4", "expire 1", "expire 2", "look 1", "purge 5", "look 2"
     ]  # fmt: skip
     assert yard.due == [BILLING]
     (account, mail, recipient, failed), _ = yard.told("expired")
@@ -156,6 +156,32 @@ async def test_a_sweep_goes_through_all_pages_and_does_what_each_asks_for(yard: 
     assert failed.reason == "expired"
     assert len(yard.told("purged")) == 2
     assert yard.told("swept") == [(yard.clock.now(), 3 * MINUTE, 3)]
+
+
+@pytest.mark.P5
+@pytest.mark.parametrize("refused", ["near 4", "expire 1"])
+async def test_on_a_full_disk_what_makes_room_is_done_on_every_page(
+    yard: Yard, refused: str
+) -> None:
+    """The disk takes nothing new, so what is to be given up waits; what is to be forgotten goes."""
+    yard.upkeep.pages = [
+        Page(groups(1), groups(3), groups(4), MINUTE, 2, 1),
+        Page((), groups(5), (), 3 * MINUTE, 1, None),
+    ]
+    full = SpoolFullError("outcomes alone are recorded")
+
+    def refuse() -> None:
+        if yard.upkeep.asked[-1] == refused:
+            raise full
+
+    yard.upkeep.then = refuse
+    with pytest.raises(SpoolFullError):
+        await yard.sweeper.tick()
+    assert [what for what in yard.changes() if "purge" in what] == ["purge 3", "purge 5"]
+    assert not yard.told("swept"), "the watchdog must know that mail is not given up"
+    yard.upkeep.then = lambda: None
+    await yard.sweeper.tick()
+    assert yard.told("swept")
 
 
 async def test_it_sweeps_once_a_minute_and_notes_the_time_more_often(yard: Yard) -> None:
@@ -323,11 +349,11 @@ async def test_a_disk_that_cannot_be_given_space_back_keeps_no_mail_from_expirin
 
 
 async def test_a_stop_ends_the_sweep_after_what_is_being_done(yard: Yard) -> None:
-    yard.upkeep.pages = [Page(groups(1, 2), groups(3), (), MINUTE, 0, 1), NOTHING]
+    yard.upkeep.pages = [Page(groups(1, 2), groups(3, 4), (), MINUTE, 0, 1), NOTHING]
     yard.upkeep.then = yard.sweeper.stop
     await yard.sweeper.run()
-    assert yard.changes() == ["look 0", "expire 1"]
-    assert len(yard.told("expired")) == 1
+    assert yard.changes() == ["look 0", "purge 3"]
+    assert len(yard.told("purged")) == 1
     assert not yard.told("swept")
 
 
