@@ -137,11 +137,20 @@ ANYBODY: Final = Destinations()
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How a sender's mail leaves: account, configuration set (empty: none) and tags."""
+    """How a sender's mail leaves. What is empty is not told to SES.
+
+    The ARNs are those of other accounts' identities that this one may send as (SES Developer Guide,
+    sending authorization): of the reverse-path, of the From header, of where feedback goes. A
+    tenant is known to v2 of the API only.
+    """
 
     account: AccountName
     configuration_set: str = ""
     tags: tuple[tuple[str, str], ...] = ()
+    source_arn: str = ""
+    from_arn: str = ""
+    return_path_arn: str = ""
+    tenant: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,51 +7,28 @@ nothing blocks: whatever asks the network or reads files does so in threads of i
 from __future__ import annotations
 
 import asyncio
-import ssl
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, Self
 
 from relay.facts import Facts
 from relay.mail.envelope import AccountName
 from relay.ports import Clock, SendQuota
-from relay.ses.carrier import Line, SesCarrier
+from relay.ses.api import V1, V2, Choice, Preference
+from relay.ses.carrier import SesCarrier
 from relay.ses.credentials import Credentials, Schedule
-from relay.ses.endpoint import Endpoint
-from relay.ses.pool import Deadlines, Pool
-from relay.ses.request import CONTENT_TYPE
-from relay.ses.signer import Keys, Signer
+from relay.ses.lines import Lines
+from relay.ses.pool import Deadlines
+from relay.ses.sdk import Aws
+from relay.ses.signer import Keys
 
 QUOTA_EVERY: Final = timedelta(minutes=5)
 QUOTA_RETRY: Final = timedelta(seconds=30)
-
-
-class Aws(Protocol):
-    """What an account asks of AWS besides sending; all of it blocks and may raise anything."""
-
-    def keys(self, *, anew: bool) -> Keys | None:
-        """Return the credentials, or None where there are none; `anew` forgets those known."""
-        ...
-
-    def endpoint_url(self) -> str:
-        """Return where SES is. Asks nobody."""
-        ...
-
-    def ca_bundle(self) -> str | None:
-        """Return a file of trusted certificates to use instead of the system's, if any."""
-        ...
-
-    def quota(self) -> SendQuota:
-        """Ask SES what the account may send."""
-        ...
-
-    def close(self) -> None:
-        """Let go of what is kept open."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +39,7 @@ class AccountSettings:
     region: str
     endpoint_url: str | None = None
     """None: AWS's own for the region, or what AWS_ENDPOINT_URL_SES or AWS_ENDPOINT_URL says."""
+    api: Preference = Preference.AUTO
     max_send_rate: float | None = None
     """Recipients per second; None: whatever SES grants."""
     deadlines: Deadlines = field(default_factory=Deadlines)
@@ -92,7 +70,7 @@ class SesAccount:
         self._facts = facts
         self._open_aws = aws or _botocore
         self._aws: Aws | None = None
-        self._line: Line | None = None
+        self._opening = threading.Lock()
         self._quota: SendQuota | None = None
         # Asking AWS, and reading large content, never wait for each other.
         self._asking = ThreadPoolExecutor(2, thread_name_prefix=f"ses-{name}-ask")
@@ -103,8 +81,18 @@ class SesAccount:
             schedule=settings.credentials,
             tell=self._tell_credentials,
         )
+        self._lines = Lines(
+            self._opened,
+            region=settings.region,
+            deadlines=settings.deadlines,
+            threads=self._asking,
+        )
         self.carrier = SesCarrier(
-            self._credentials, self._the_line, clock=clock, threads=self._reading
+            self._credentials,
+            self._lines,
+            Choice(settings.api),
+            clock=clock,
+            threads=self._reading,
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._is_closed = False
@@ -153,8 +141,7 @@ class SesAccount:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._line is not None:
-            await self._line.pool.close()
+        await self._lines.close()
         # What still waits for the network in there ends by its own deadlines; nobody waits for it.
         self._asking.submit(self._close_aws)
         self._asking.shutdown(wait=False)
@@ -173,10 +160,6 @@ class SesAccount:
     ) -> None:
         await self.close()
 
-    def _the_line(self) -> Line:
-        assert self._line is not None  # noqa: S101 - drawn before credentials are found
-        return self._line
-
     # In threads.
 
     def _look(self, *, anew: bool) -> Keys | None:
@@ -185,18 +168,16 @@ class SesAccount:
 
     def _prepared(self) -> Aws:
         """Do once what takes long and asks nobody."""
-        if self._aws is None:
-            self._aws = self._open_aws(self._settings.region, self._settings.endpoint_url)
-        if self._line is None:
-            self._line = self._draw_line(self._aws)
-        return self._aws
+        aws = self._opened()
+        # The other one is found when it is first needed, which it may never be.
+        self._lines.draw(V2 if self._settings.api is Preference.V2 else V1)
+        return aws
 
-    def _draw_line(self, aws: Aws) -> Line:
-        endpoint = Endpoint.parse(aws.endpoint_url())
-        # Reading the system's certificates takes some 20 ms.
-        tls = ssl.create_default_context(cafile=aws.ca_bundle()) if endpoint.is_tls else None
-        pool = Pool(endpoint, tls, deadlines=self._settings.deadlines)
-        return Line(pool, Signer(endpoint, self._settings.region, CONTENT_TYPE))
+    def _opened(self) -> Aws:
+        with self._opening:
+            if self._aws is None:
+                self._aws = self._open_aws(self._settings.region, self._settings.endpoint_url)
+            return self._aws
 
     def _close_aws(self) -> None:
         if self._aws is not None:

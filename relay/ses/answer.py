@@ -12,9 +12,10 @@ from typing import Final
 
 from relay.mail.reply import printable
 from relay.policy.verdict import Accepted, Answer, Broken, Refused, Stage
+from relay.ses.http1 import Response
 
 _MESSAGE_ID: Final = re.compile(rb"<MessageId>([^<]{1,1024})</MessageId>")
-_ID_SHAPE: Final = re.compile(r"[!-~]{1,256}")
+ID_SHAPE: Final = re.compile(r"[!-~]{1,256}")
 _CODE: Final = re.compile(rb"<Code>\s*([A-Za-z0-9._:-]{1,128})\s*</Code>")
 _MESSAGE: Final = re.compile(rb"<Message>([^<]*)</Message>", re.IGNORECASE)
 # Before a request reaches the query protocol, AWS answers with the code as the name of the root.
@@ -24,21 +25,22 @@ _ENTITY: Final = re.compile(r"&(?:#(\d{1,7})|#x([0-9A-Fa-f]{1,6})|(amp|lt|gt|quo
 _NAMED: Final = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 _LAST_CHARACTER: Final = 0x10FFFF
 # A foreign body (a proxy's page) is worth a line of log, not more.
-_FOREIGN_LIMIT: Final = 2048
-_MESSAGE_LIMIT: Final = 8192
+FOREIGN_LIMIT: Final = 2048
+MESSAGE_LIMIT: Final = 8192
 
-_SUCCESS: Final = range(200, 300)
+SUCCESS: Final = range(200, 300)
 
 
-def read_answer(status: int, body: bytes) -> Answer:
+def read(response: Response) -> Answer:
     """Return what SES answered.
 
     A success without a message id may mean that SES has the mail: that is no answer, not a refusal.
     """
-    if status in _SUCCESS:
+    status, body = response.status, response.body
+    if status in SUCCESS:
         found = _MESSAGE_ID.search(body)
         message_id = _text(found[1]).strip() if found else ""
-        if not _ID_SHAPE.fullmatch(message_id):
+        if not ID_SHAPE.fullmatch(message_id):
             return Broken(Stage.NO_ANSWER, f"HTTP {status} without a message id")
         return Accepted(message_id)
     return _refusal(status, body)
@@ -47,10 +49,10 @@ def read_answer(status: int, body: bytes) -> Answer:
 def _refusal(status: int, body: bytes) -> Refused:
     code = _CODE.search(body) or _ROOT.match(body)
     if code is None:
-        words = _TAG.sub(" ", body[:_FOREIGN_LIMIT].decode("ascii", "replace"))
+        words = _TAG.sub(" ", body[:FOREIGN_LIMIT].decode("ascii", "replace"))
         return Refused(status, "", printable(" ".join(words.split())) or "no explanation")
     message = _MESSAGE.search(body)
-    text = _text(message[1][:_MESSAGE_LIMIT]) if message else ""
+    text = _text(message[1][:MESSAGE_LIMIT]) if message else ""
     return Refused(status, code[1].decode("ascii"), " ".join(text.split()))
 
 

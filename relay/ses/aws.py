@@ -54,11 +54,15 @@ class Botocore:
         frozen = found.get_frozen_credentials()
         return Keys(frozen.access_key, frozen.secret_key, frozen.token or "")
 
-    def endpoint_url(self) -> str:
+    def endpoint_url(self, service: str) -> str:
         """Return where SES is: the one configured, or AWS's own for the region."""
         with self._lock:
             # Stand-in credentials, so that none are looked for: this asks nobody.
-            client = self._new_client(aws_access_key_id="none", aws_secret_access_key="none")  # noqa: S106
+            client = self._new_client(
+                service,
+                aws_access_key_id="none",
+                aws_secret_access_key="none",  # noqa: S106
+            )
         url: str = client.meta.endpoint_url
         client.close()
         return url
@@ -73,7 +77,7 @@ class Botocore:
         """Ask SES what the account may send."""
         with self._lock:
             if self._client is None:
-                self._client = self._new_client()
+                self._client = self._new_client("ses")
             client = self._client
         said = client.get_send_quota()
         return SendQuota(
@@ -98,9 +102,9 @@ class Botocore:
             self._session.register_component("data_loader", _DEFINITIONS)
         return self._session
 
-    def _new_client(self, **credentials: str) -> Any:
+    def _new_client(self, service: str, **credentials: str) -> Any:
         return self._opened().create_client(
-            "ses",
+            service,
             region_name=self._region,
             endpoint_url=self._endpoint_url,
             config=_CONFIG,

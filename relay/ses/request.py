@@ -6,46 +6,47 @@ Knows the wire form of API version 2010-12-01. Does not know endpoints, credenti
 from __future__ import annotations
 
 from binascii import b2a_base64
-from collections.abc import Sequence
 from typing import Final
 from urllib.parse import quote_plus
 
-from relay.mail.address import Address
+from relay.ports import Consignment
+from relay.ses.frame import Frame
 
 CONTENT_TYPE: Final = "application/x-www-form-urlencoded; charset=utf-8"
-SLICE: Final = 3 * 64 * 1024
-"""Octets of content encoded at a time: a multiple of 3, so that base64 pads only the last."""
 
 _ACTION: Final = "Action=SendRawEmail&Version=2010-12-01"
 # Most of what is quoted is ASCII, and a table is four times as fast as quote_plus.
 _QUOTED: Final = {code: quote_plus(chr(code)) for code in range(128)}
 
 
-def form_fields(
-    source: Address | None,
-    recipients: Sequence[Address],
-    tags: Sequence[tuple[str, str]],
-    configuration_set: str,
-) -> bytes:
-    """Return the form up to where the encoded content follows.
+def frame(consignment: Consignment) -> Frame:
+    """Return the form up to where the encoded content follows; nothing follows that.
 
-    The content comes last, so that a large one can be written as it is read. Without `source` SES
-    takes the feedback address from the content; an empty ConfigurationSetName is an error to it.
+    The content comes last, so that a large one can be written as it is read. With the null
+    reverse-path there is no Source, and SES takes the feedback address from the content; an empty
+    ConfigurationSetName is an error to it.
     """
+    route, reverse_path = consignment.route, consignment.mail.envelope.reverse_path
     parts = [_ACTION]
-    if source is not None:
-        parts.append(f"Source={_quote(str(source))}")
+    if reverse_path is not None:
+        parts.append(f"Source={_quote(str(reverse_path))}")
     parts += [
         f"Destinations.member.{number}={_quote(str(recipient))}"
-        for number, recipient in enumerate(recipients, 1)
+        for number, recipient in enumerate(consignment.recipients, 1)
     ]
-    for number, (name, value) in enumerate(tags, 1):
+    for number, (name, value) in enumerate(consignment.tags, 1):
         parts.append(f"Tags.member.{number}.Name={_quote(name)}")
         parts.append(f"Tags.member.{number}.Value={_quote(value)}")
-    if configuration_set:
-        parts.append(f"ConfigurationSetName={_quote(configuration_set)}")
+    if route.configuration_set:
+        parts.append(f"ConfigurationSetName={_quote(route.configuration_set)}")
+    if route.source_arn:
+        parts.append(f"SourceArn={_quote(route.source_arn)}")
+    if route.from_arn:
+        parts.append(f"FromArn={_quote(route.from_arn)}")
+    if route.return_path_arn:
+        parts.append(f"ReturnPathArn={_quote(route.return_path_arn)}")
     parts.append("RawMessage.Data=")
-    return "&".join(parts).encode("ascii")
+    return Frame("&".join(parts).encode("ascii"), b"", encode)
 
 
 def _quote(text: str) -> str:

@@ -179,7 +179,7 @@ def test_the_endpoint_needs_no_credentials_and_asks_nobody(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with botocore(region, configured) as aws:
-        assert aws.endpoint_url() == expected
+        assert aws.endpoint_url("ses") == expected
 
 
 def test_the_certificates_of_the_aws_configuration_are_used(

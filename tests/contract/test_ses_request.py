@@ -1,4 +1,4 @@
-"""Our SendRawEmail request is botocore's, octet for octet.
+"""Our requests are botocore's, octet for octet: SendRawEmail of v1, SendEmail of v2.
 
 botocore is asked to send the same mail at the same moment; its request is caught before it leaves
 and compared with ours. Not compared, because they do not matter to SES: User-Agent, the amz-sdk-*
@@ -8,9 +8,11 @@ fields (botocore's own bookkeeping), and the order of fields.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cache
 from hashlib import sha256
 from typing import Any
 
@@ -21,10 +23,15 @@ from botocore.config import Config
 from botocore.session import Session
 
 from relay.mail.address import Address
-from relay.ses.endpoint import Endpoint
-from relay.ses.request import CONTENT_TYPE, encode, form_fields
-from relay.ses.signer import Keys, Signer
-from tests.builders import an_address
+from relay.mail.envelope import AccountName, Envelope
+from relay.policy.sender import Route
+from relay.ports import Consignment
+from relay.ses.api import V1, V2, Api
+from relay.ses.lines import Lines
+from relay.ses.pool import Deadlines
+from relay.ses.signer import Keys
+from tests.builders import a_mail, an_address
+from tests.unit.ses.service import Somewhere
 
 NOW = datetime(2026, 3, 1, 23, 59, 59, 999999, tzinfo=UTC)
 REGION = "eu-west-1"
@@ -32,10 +39,13 @@ AWS = "https://email.eu-west-1.amazonaws.com"
 PLAIN = Keys("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
 WITH_TOKEN = Keys("ASIDEXAMPLE", "secret", "FwoGZXIvYXdzE+/=" * 40)
 
-SENT = (
-    b'<SendRawEmailResponse xmlns="http://ses.amazonaws.com/doc/2010-12-01/"><SendRawEmailResult>'
-    b"<MessageId>m-1</MessageId></SendRawEmailResult></SendRawEmailResponse>"
-)
+SENT = {
+    "ses": b'<SendRawEmailResponse xmlns="http://ses.amazonaws.com/doc/2010-12-01/">'
+    b"<SendRawEmailResult><MessageId>m-1</MessageId></SendRawEmailResult></SendRawEmailResponse>",
+    "sesv2": b'{"MessageId": "m-1"}',
+}
+MAIN = Route(AccountName("main"))
+BOTH = pytest.mark.parametrize("api", [V1, V2], ids=["v1", "v2"])
 
 
 @dataclass
@@ -53,13 +63,65 @@ class Body(io.BytesIO):
         return [self.read()]
 
 
-def of_botocore(
-    monkeypatch: pytest.MonkeyPatch, keys: Keys, endpoint_url: str | None, **parameters: Any
-) -> Seen:
-    monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda: NOW.replace(tzinfo=None))
-    session = Session()
-    client = session.create_client(
-        "ses",
+@dataclass(frozen=True)
+class Asked:
+    """What one call is to say."""
+
+    source: Address | None = field(default_factory=lambda: an_address("billing@example.com"))
+    recipients: tuple[Address, ...] = field(default_factory=lambda: (an_address(),))
+    tags: tuple[tuple[str, str], ...] = ()
+    route: Route = MAIN
+    content: bytes = b"Subject: x\r\n\r\nhello\r\n"
+
+    def consignment(self) -> Consignment:
+        mail = a_mail(*self.recipients, size=len(self.content))._replace(
+            envelope=Envelope(self.source, self.recipients)
+        )
+        return Consignment(mail, self.content, self.recipients, self.route, self.tags)
+
+
+def told_v1(asked: Asked) -> dict[str, Any]:
+    """Return botocore's parameters, in the order in which they are to be written."""
+    route = asked.route
+    return given(
+        Source=asked.source and str(asked.source),
+        Destinations=[str(recipient) for recipient in asked.recipients],
+        Tags=[{"Name": name, "Value": value} for name, value in asked.tags],
+        ConfigurationSetName=route.configuration_set,
+        SourceArn=route.source_arn,
+        FromArn=route.from_arn,
+        ReturnPathArn=route.return_path_arn,
+    ) | {"RawMessage": {"Data": asked.content}}
+
+
+def told_v2(asked: Asked) -> dict[str, Any]:
+    route, source = asked.route, asked.source
+    return given(
+        FromEmailAddressIdentityArn=route.from_arn or route.source_arn,
+        Destination={"ToAddresses": [str(recipient) for recipient in asked.recipients]},
+        FeedbackForwardingEmailAddress=source and str(source),
+        FeedbackForwardingEmailAddressIdentityArn=source
+        and (route.return_path_arn or route.source_arn),
+        EmailTags=[{"Name": name, "Value": value} for name, value in asked.tags],
+        ConfigurationSetName=route.configuration_set,
+        TenantName=route.tenant,
+    ) | {"Content": {"Raw": {"Data": asked.content}}}
+
+
+def given(**parameters: Any) -> dict[str, Any]:
+    return {name: value for name, value in parameters.items() if value}
+
+
+TOLD: dict[str, Callable[[Asked], dict[str, Any]]] = {"ses": told_v1, "sesv2": told_v2}
+SESSION = Session()
+METHOD = {"ses": "send_raw_email", "sesv2": "send_email"}
+
+
+@cache
+def client_of(service: str, keys: Keys, endpoint_url: str | None) -> Any:
+    """Return a client; to make one takes a third of a second."""
+    return SESSION.create_client(
+        service,
         region_name=REGION,
         endpoint_url=endpoint_url,
         aws_access_key_id=keys.access_key,
@@ -67,6 +129,13 @@ def of_botocore(
         aws_session_token=keys.token or None,
         config=Config(retries={"total_max_attempts": 1}),
     )
+
+
+def of_botocore(
+    monkeypatch: pytest.MonkeyPatch, api: Api, keys: Keys, endpoint_url: str | None, asked: Asked
+) -> Seen:
+    monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda: NOW.replace(tzinfo=None))
+    client = client_of(api.service, keys, endpoint_url)
     caught: list[Seen] = []
 
     def catch(request: Any, **_: Any) -> AWSResponse:
@@ -74,41 +143,33 @@ def of_botocore(
             name.lower(): value.decode() if isinstance(value, bytes) else value
             for name, value in request.headers.items()
         }
-        caught.append(Seen(request.method, request.url, bytes(request.body, "ascii"), fields))
-        return AWSResponse(request.url, 200, {}, Body(SENT))
+        body = request.body if isinstance(request.body, bytes) else request.body.encode("ascii")
+        caught.append(Seen(request.method, request.url, body, fields))
+        return AWSResponse(request.url, 200, {}, Body(SENT[api.service]))
 
-    client.meta.events.register("before-send.ses.SendRawEmail", catch)
-    client.send_raw_email(**parameters)
-    client.close()
+    event = f"before-send.{api.service}.*"
+    client.meta.events.register(event, catch)
+    try:
+        getattr(client, METHOD[api.service])(**TOLD[api.service](asked))
+    finally:
+        client.meta.events.unregister(event, catch)
     return caught[0]
 
 
-def of_ours(
-    keys: Keys,
-    endpoint_url: str,
-    content: bytes,
-    *,
-    source: Address | None,
-    recipients: Sequence[Address],
-    tags: Sequence[tuple[str, str]],
-    configuration_set: str,
-) -> Seen:
-    endpoint = Endpoint.parse(endpoint_url)
-    body = form_fields(source, recipients, tags, configuration_set) + encode(content)
-    head = Signer(endpoint, REGION, CONTENT_TYPE).head(
-        keys, NOW, digest=sha256(body).hexdigest(), length=len(body)
-    )
-    request_line, *lines = head.decode("ascii").removesuffix("\r\n\r\n").split("\r\n")
+def of_ours(api: Api, keys: Keys, endpoint_url: str, asked: Asked) -> Seen:
+    with ThreadPoolExecutor(1) as threads:
+        lines = Lines(
+            lambda: Somewhere(endpoint_url), region=REGION, deadlines=Deadlines(), threads=threads
+        )
+        line = lines.draw(api)
+    body = api.frame(asked.consignment()).around(asked.content)
+    head = line.signer.head(keys, NOW, digest=sha256(body).hexdigest(), length=len(body))
+    request_line, *rest = head.decode("ascii").removesuffix("\r\n\r\n").split("\r\n")
     method, path, version = request_line.split(" ")
     assert version == "HTTP/1.1"
-    fields = dict(line.split(": ", 1) for line in lines)
-    scheme = "https" if endpoint.is_tls else "http"
-    return Seen(
-        method,
-        f"{scheme}://{fields['Host']}{path}",
-        body,
-        {name.lower(): value for name, value in fields.items()},
-    )
+    fields = {name.lower(): value for name, value in (one.split(": ", 1) for one in rest)}
+    scheme = endpoint_url.partition(":")[0]
+    return Seen(method, f"{scheme}://{fields['host']}{path}", body, fields)
 
 
 def compare(ours: Seen, theirs: Seen) -> None:
@@ -125,60 +186,49 @@ def compare(ours: Seen, theirs: Seen) -> None:
 
 
 CONTENT = b"Subject: Gr\xc3\xbc\xc3\x9fe\r\n\r\n" + bytes(range(256)) * 40
+ARN = "arn:aws:ses:eu-west-1:123456789012:identity/"
+SHARED = replace(MAIN, source_arn=f"{ARN}example.com")
+ARNS = replace(SHARED, from_arn=f"{ARN}a@b.example", return_path_arn=f"{ARN}r.example")
 
 CASES = {
-    "plain": ({}, b"Subject: x\r\n\r\nhello\r\n"),
-    "octets of every value": ({}, CONTENT),
-    "empty content": ({}, b""),
-    "null reverse-path": ({"source": None}, b"x"),
-    "fifty recipients": (
-        {"recipients": tuple(Address(f"user+{n}", "example.net") for n in range(50))},
-        b"xy",
+    "plain": Asked(),
+    "octets of every value": Asked(content=CONTENT),
+    "empty content": Asked(content=b""),
+    "null reverse-path": Asked(source=None, content=b"x"),
+    "fifty recipients": Asked(
+        recipients=tuple(Address(f"user+{n}", "example.net") for n in range(50)), content=b"xy"
     ),
-    "quoted local part": (
-        {"recipients": (an_address('"a b&=+\\"c"@example.net'), an_address("x@[192.0.2.1]"))},
-        b"x",
+    "quoted local part": Asked(
+        recipients=(an_address('"a b&=+\\"c"@example.net'), an_address("x@[192.0.2.1]"))
     ),
-    "every character of a local part": (
-        {"source": an_address("a!#$%&'*+-/?=^_`{|}~@example.com")},
-        b"x",
-    ),
-    "configuration set": ({"configuration_set": "bulk_2"}, b"x"),
-    "tags": ({"tags": (("relay-id", "06H04YCY58GVCD1MB7KG"), ("app", "billing_1"))}, b"x"),
-    "a tag SES will refuse": ({"tags": (("na me", "ü+&"),)}, b"x"),
-    "all of it": (
-        {"tags": (("a", "b"),), "configuration_set": "c", "source": an_address("a+b@example.com")},
-        CONTENT,
+    "every character of a local part": Asked(source=an_address("a!#$%&'*+-/?=^_`{|}~@example.com")),
+    "configuration set": Asked(route=replace(MAIN, configuration_set="bulk_2")),
+    "tags": Asked(tags=(("relay-id", "06H04YCY58GVCD1MB7KG"), ("app", "billing_1"))),
+    "a tag SES will refuse": Asked(tags=(("na me", "ü+&"),)),
+    "a shared identity": Asked(route=SHARED),
+    "identities of three others": Asked(route=ARNS),
+    "the null reverse-path of a shared identity": Asked(source=None, route=SHARED),
+    "tenant": Asked(route=replace(MAIN, tenant="acme-1")),
+    "all of it": Asked(
+        tags=(("a", "b"),),
+        source=an_address("a+b@example.com"),
+        content=CONTENT,
+        route=replace(ARNS, configuration_set="c", tenant="acme-1"),
     ),
 }
 
 
 @pytest.mark.P2
+@BOTH
 @pytest.mark.parametrize("keys", [PLAIN, WITH_TOKEN], ids=["keys", "session token"])
-@pytest.mark.parametrize(("given", "content"), CASES.values(), ids=CASES.keys())
+@pytest.mark.parametrize("asked", CASES.values(), ids=CASES.keys())
 def test_our_request_is_botocores(
-    monkeypatch: pytest.MonkeyPatch, keys: Keys, given: dict[str, Any], content: bytes
+    monkeypatch: pytest.MonkeyPatch, api: Api, keys: Keys, asked: Asked
 ) -> None:
-    asked: dict[str, Any] = {
-        "source": an_address("billing@example.com"),
-        "recipients": (an_address(),),
-        "tags": (),
-        "configuration_set": "",
-    } | given
-    # The order in which botocore is told is the order in which it writes.
-    told: dict[str, Any] = {}
-    if asked["source"] is not None:
-        told["Source"] = str(asked["source"])
-    told["Destinations"] = [str(recipient) for recipient in asked["recipients"]]
-    if asked["tags"]:
-        told["Tags"] = [{"Name": name, "Value": value} for name, value in asked["tags"]]
-    if asked["configuration_set"]:
-        told["ConfigurationSetName"] = asked["configuration_set"]
-    told["RawMessage"] = {"Data": content}
-
-    compare(of_ours(keys, AWS, content, **asked), of_botocore(monkeypatch, keys, None, **told))
+    compare(of_ours(api, keys, AWS, asked), of_botocore(monkeypatch, api, keys, None, asked))
 
 
+@BOTH
 @pytest.mark.parametrize(
     "url",
     [
@@ -192,20 +242,10 @@ def test_our_request_is_botocores(
     ],
 )
 def test_our_request_is_botocores_at_any_endpoint(
-    monkeypatch: pytest.MonkeyPatch, url: str
+    monkeypatch: pytest.MonkeyPatch, api: Api, url: str
 ) -> None:
-    source, recipients = an_address("billing@example.com"), (an_address(),)
-    ours = of_ours(
-        PLAIN, url, b"x", source=source, recipients=recipients, tags=(), configuration_set=""
-    )
-    theirs = of_botocore(
-        monkeypatch,
-        PLAIN,
-        url,
-        Source=str(source),
-        Destinations=[str(recipient) for recipient in recipients],
-        RawMessage={"Data": b"x"},
-    )
+    ours = of_ours(api, PLAIN, url, Asked())
+    theirs = of_botocore(monkeypatch, api, PLAIN, url, Asked())
     # botocore leaves a port in the URL that the Host field and the signature do without.
     theirs.url = theirs.url.replace(":443/", "/").replace(":80/", "/")
     compare(ours, theirs)

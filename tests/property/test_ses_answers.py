@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.policy.verdict import Accepted, Broken, Refused, verdict
-from relay.ses.answer import read_answer
+from relay.ses import answer, answer_v2
 from relay.ses.http1 import GarbledError, Response, ResponseReader
 
 # Octets that look enough like HTTP or SES's XML to get past the first checks.
@@ -30,6 +30,18 @@ PIECES = [
     b"0\r\n",
     b"hello",
     b"HTTP/",
+]
+JSON_PIECES = [
+    b"{",
+    b"}",
+    b"[",
+    b'"MessageId"',
+    b'"message"',
+    b'"__type"',
+    b":",
+    b",",
+    b'"x"',
+    b"1",
 ]
 XML_PIECES = [
     b"<ErrorResponse>",
@@ -95,7 +107,17 @@ def test_the_end_of_a_stream_is_an_answer_or_a_complaint(octets: bytes) -> None:
 @pytest.mark.P5
 @given(status=st.integers(100, 999), body=soup(XML_PIECES))
 def test_any_answer_is_read_and_has_a_verdict(status: int, body: bytes) -> None:
-    answer = read_answer(status, body)
-    assert isinstance(answer, Accepted | Refused | Broken)
-    assert isinstance(answer, Refused) is not (200 <= status < 300)
-    assert verdict(answer) is not None
+    said = answer.read(Response(status, {}, body, keeps_alive=True))
+    assert isinstance(said, Accepted | Refused | Broken)
+    assert isinstance(said, Refused) is not (200 <= status < 300)
+    assert verdict(said) is not None
+
+
+@pytest.mark.P5
+@given(status=st.integers(100, 999), body=soup(JSON_PIECES), named=st.binary(max_size=40))
+def test_any_answer_of_v2_is_read_and_has_a_verdict(status: int, body: bytes, named: bytes) -> None:
+    fields = {b"x-amzn-errortype": named}
+    said = answer_v2.read(Response(status, fields, body, keeps_alive=True))
+    assert isinstance(said, Accepted | Refused | Broken)
+    assert isinstance(said, Refused) is not (200 <= status < 300)
+    assert verdict(said) is not None

@@ -8,7 +8,7 @@ import re
 
 from relay.mail.envelope import AccountName
 from relay.policy.sender import Route
-from relay.ports import Consignment, Content
+from relay.ports import Consignment, Content, SendQuota
 from tests.builders import a_mail
 from tests.unit.ses.wire import Peer
 
@@ -45,6 +45,29 @@ class Teller:
             self.heads.append(head)
             self.bodies.append(await peer.reader.readexactly(length))
             await peer.say(self._answers.pop(0) if len(self._answers) > 1 else self._answers[0])
+
+
+class Somewhere:
+    """An AWS configuration that says where SES is, and nothing else."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def endpoint_url(self, service: str) -> str:
+        del service
+        return self._url
+
+    def ca_bundle(self) -> None:
+        return None
+
+    def keys(self, *, anew: bool) -> None:
+        raise NotImplementedError
+
+    def quota(self) -> SendQuota:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
 
 
 def a_consignment(content: Content = CONTENT, *, size: int | None = None) -> Consignment:

@@ -44,7 +44,8 @@ class FakeAws:
         del anew
         return self._give(self.found)
 
-    def endpoint_url(self) -> str:
+    def endpoint_url(self, service: str) -> str:
+        assert service == "ses", "v2 was looked for before it was needed"
         return self._give(self.url)
 
     def ca_bundle(self) -> str | None:

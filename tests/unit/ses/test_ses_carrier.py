@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import zlib
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,24 +19,26 @@ from relay.mail.envelope import AccountName, Envelope
 from relay.policy.sender import Route
 from relay.policy.verdict import Accepted, Answer, Broken, Refused, Stage
 from relay.ports import ContentError, ContentFile
-from relay.ses.carrier import Line, SesCarrier
+from relay.ses.api import V1_LIMIT, Choice, Preference
+from relay.ses.carrier import SesCarrier
 from relay.ses.credentials import Credentials, Schedule
-from relay.ses.endpoint import Endpoint
-from relay.ses.pool import Deadlines, Pool
-from relay.ses.request import CONTENT_TYPE, SLICE
-from relay.ses.signer import Keys, Signer
+from relay.ses.frame import SLICE
+from relay.ses.lines import Lines
+from relay.ses.pool import Deadlines
+from relay.ses.signer import Keys
 from tests.builders import an_address
 from tests.fakes import FrozenClock
 from tests.unit.ses.service import (
     CONTENT,
     REFUSED,
     TAKEN,
+    Somewhere,
     Teller,
     a_consignment,
     http,
     is_valid,
 )
-from tests.unit.ses.wire import Script, serving
+from tests.unit.ses.wire import Peer, Script, serving
 
 OLD, NEW = Keys("AKIDOLD", "old secret"), Keys("AKIDNEW", "new secret", "token")
 
@@ -45,6 +48,8 @@ async def carrying(
     script: Script,
     *finds: Keys | None,
     tell: Callable[[Keys | None, str], None] = lambda _keys, _complaint: None,
+    api: Preference = Preference.AUTO,
+    url: str = "",
 ) -> AsyncIterator[SesCarrier]:
     left = list(finds)
 
@@ -58,11 +63,10 @@ async def carrying(
         credentials = Credentials(find, threads=threads, schedule=schedule, tell=tell)
         task = asyncio.create_task(credentials.run())
         async with serving(script) as server:
-            endpoint = Endpoint.parse(f"http://127.0.0.1:{server.port}")
-            pool = Pool(endpoint, None, deadlines=Deadlines())
-            line = Line(pool, Signer(endpoint, "eu-west-1", CONTENT_TYPE))
-            yield SesCarrier(credentials, lambda: line, clock=FrozenClock(), threads=threads)
-            await pool.close()
+            aws = Somewhere(url or f"http://127.0.0.1:{server.port}")
+            lines = Lines(lambda: aws, region="eu-west-1", deadlines=Deadlines(), threads=threads)
+            yield SesCarrier(credentials, lines, Choice(api), clock=FrozenClock(), threads=threads)
+            await lines.close()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -102,13 +106,88 @@ async def test_what_is_absent_is_not_sent_empty() -> None:
 
 
 @pytest.mark.P2
+async def test_a_consignment_of_a_tenant_is_one_signed_request_of_v2() -> None:
+    teller = Teller(http(200, '{"MessageId": "m-2"}'))
+    consignment = a_consignment()
+    of_a_tenant = replace(consignment, route=replace(consignment.route, tenant="acme"))
+    async with carrying(teller, NEW) as carrier:
+        assert await carrier.relay(of_a_tenant) == Accepted("m-2")
+    (head,), (body,) = teller.heads, teller.bodies
+    assert head.startswith(b"POST /v2/email/outbound-emails HTTP/1.1\r\n")
+    assert is_valid(head, body, NEW.secret_key)
+    assert json.loads(body) == {
+        "Destination": {"ToAddresses": ["jane@example.net", "o'neil+1@example.net"]},
+        "FeedbackForwardingEmailAddress": "billing@example.com",
+        "EmailTags": [
+            {"Name": "relay-id", "Value": "06H04YCY58GVCD1MB7KG"},
+            {"Name": "app", "Value": "billing"},
+        ],
+        "ConfigurationSetName": "bulk",
+        "TenantName": "acme",
+        "Content": {"Raw": {"Data": "U3ViamVjdDogeA0KDQr/ACsvPQ0K"}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("api", "size", "tenant", "path"),
+    [
+        (Preference.AUTO, V1_LIMIT, "", b"POST / "),
+        (Preference.AUTO, V1_LIMIT + 1, "", b"POST /v2/"),
+        (Preference.AUTO, 10, "acme", b"POST /v2/"),
+        (Preference.V1, V1_LIMIT + 1, "", b"POST / "),
+        (Preference.V2, 10, "", b"POST /v2/"),
+    ],
+)
+async def test_the_api_is_chosen_by_final_size_and_tenant(
+    tmp_path: Path, api: Preference, size: int, tenant: str, path: bytes
+) -> None:
+    taken = TAKEN.format("m-1") if path == b"POST / " else '{"MessageId": "m-1"}'
+    teller = Teller(http(200, taken))
+    content = b"x" * size
+    (tmp_path / "content").write_bytes(content)
+    file = ContentFile(tmp_path / "content", size, zlib.crc32(content))
+    consignment = replace(a_consignment(file), route=Route(AccountName("main"), tenant=tenant))
+    async with carrying(teller, OLD, api=api) as carrier:
+        assert await carrier.relay(consignment) == Accepted("m-1")
+    assert teller.heads[0].startswith(path)
+
+
+async def test_both_apis_share_their_connections() -> None:
+    teller = Teller(http(200, TAKEN.format("m-1")), http(200, '{"MessageId": "m-2"}'))
+    consignment = a_consignment()
+    of_a_tenant = replace(consignment, route=replace(consignment.route, tenant="acme"))
+    connections = []
+
+    async def count(peer: Peer) -> None:
+        connections.append(peer)
+        await teller(peer)
+
+    async with carrying(count, OLD) as carrier:
+        assert await carrier.relay(consignment) == Accepted("m-1")
+        assert await carrier.relay(of_a_tenant) == Accepted("m-2")
+    assert len(connections) == 1
+
+
+@pytest.mark.P8
+async def test_a_way_that_cannot_be_found_is_a_refusal_and_nothing_is_sent() -> None:
+    async with carrying(Teller(b""), OLD, url="https://a..b") as carrier:
+        assert await carrier.relay(a_consignment()) == Refused(
+            0, "NoEndpoint", "an endpoint has a host: https://a..b"
+        )
+
+
+@pytest.mark.P2
+@pytest.mark.parametrize("api", [Preference.V1, Preference.V2])
 @pytest.mark.parametrize("size", [SLICE, SLICE + 1, 5 * SLICE + 17])
-async def test_content_in_memory_and_in_a_file_is_sent_alike(tmp_path: Path, size: int) -> None:
+async def test_content_in_memory_and_in_a_file_is_sent_alike(
+    tmp_path: Path, size: int, api: Preference
+) -> None:
     content = (bytes(range(256)) * (size // 256 + 1))[:size]
     path = tmp_path / "content"
     path.write_bytes(content)
-    teller = Teller(http(200, TAKEN.format("m-1")))
-    async with carrying(teller, NEW) as carrier:
+    taken = TAKEN.format("m-1") if api is Preference.V1 else '{"MessageId": "m-1"}'
+    teller = Teller(http(200, taken))
+    async with carrying(teller, NEW, api=api) as carrier:
         assert await carrier.relay(a_consignment(content)) == Accepted("m-1")
         file = ContentFile(path, size, zlib.crc32(content))
         assert await carrier.relay(a_consignment(file)) == Accepted("m-1")
