@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 _HEADER_END: Final = re.compile(rb"\r?\n\r?\n")
 _NAME_VALUE: Final = re.compile(r"([^\x00-\x20:\x7f]+)[ \t]*:(.*)", re.DOTALL)
+_AUTHOR: Final = re.compile(
+    rb"^from[ \t]*:[^\r\n]*(?:\r?\n[ \t][^\r\n]*)*", re.IGNORECASE | re.MULTILINE
+)
 _NAMED: Final = re.compile(rb"[Nn][Aa][Mm][Ee][*0-9]*[ \t]*=[ \t\r\n]*\"?([^\"\r\n;]*)")
 # The harmless file that every virus scanner reports, as it is and as base64.
 _EICAR: Final = (
@@ -67,6 +70,12 @@ class Content:
         """The value of the first header of that name; the one that SES looks at."""
         values = self.all(name)
         return values[0] if values else None
+
+    def with_author(self, author: str) -> Content:
+        """The content with another From field, in the place of the one there is."""
+        block, body = self.octets[: self.body_at], self.octets[self.body_at :]
+        field = b"From: " + author.encode()
+        return Content.read(_AUTHOR.sub(lambda _: field, block, count=1) + body)
 
     @property
     def start_boundary_missing(self) -> bool:

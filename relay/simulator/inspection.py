@@ -143,12 +143,14 @@ def _complaint(text: str, status: int) -> web.Response:
 def _message(message: Message) -> dict[str, object]:
     return {
         "id": message.id,
+        "api": message.api,
         "received_at": timestamp(message.received_at),
         "source": message.source,
         "destinations": list(message.destinations),
         "recipients": list(map(str, message.recipients)),
         "tags": [{"name": name, "value": value} for name, value in message.tags],
         "configuration_set": message.configuration_set,
+        "tenant": message.tenant,
         "access_key": message.access_key,
         "size": len(message.raw),
     }

@@ -1,4 +1,6 @@
-"""`POST /`: the v1 query API of SES and SNS over HTTP, and the faults that only HTTP can show.
+"""Both APIs of SES, and SNS's, over HTTP, and the faults that only HTTP can show.
+
+`POST /` is the v1 query API of SES and SNS, `/v2/email/...` the JSON API of SES.
 
 Reads requests and writes answers. What they mean is decided in `service`.
 """
@@ -9,12 +11,13 @@ import asyncio
 import socket
 import struct
 import uuid
+from email.utils import format_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from relay.simulator import answers
+from relay.simulator import answers, json_answers
 from relay.simulator.answers import SES_NAMESPACE, SNS_NAMESPACE, Answer, SendQuota
 from relay.simulator.errors import ApiError
 from relay.simulator.faults import (
@@ -26,9 +29,11 @@ from relay.simulator.faults import (
     Refuse,
     ResetUnread,
 )
-from relay.simulator.service import Request, service_of
+from relay.simulator.json_answers import AccountReport, in_v2
+from relay.simulator.service import Request, api_of, service_of
 from relay.simulator.shelf import Message
 from relay.simulator.signature import SignedRequest
+from relay.simulator.submission import Api
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -82,10 +87,11 @@ class QueryApi:
         if self._account.faults.take_unread() is not None:
             self._account.record(None, ApiError("reset-unread", ""))
             return _reset(http)
+        api = api_of(http.raw_path)
         try:
             body = await http.read()
         except web.HTTPRequestEntityTooLarge:
-            return self._refuse(None, _TOO_LARGE)
+            return self._refuse(api, None, _TOO_LARGE)
         signed = SignedRequest(
             http.method,
             http.raw_path,
@@ -103,7 +109,7 @@ class QueryApi:
         if latency := self._account.settings.latency.total_seconds():
             await self._sleep(latency)
         if isinstance(request, ApiError):
-            return self._refuse(None, request)
+            return self._refuse(api, None, _named(request, api))
         act = self._account.faults.take(request.action, request.recipients)
         return await self._act(act, http, request)
 
@@ -114,7 +120,8 @@ class QueryApi:
             case None | ResetUnread():
                 return self._perform(request)
             case Refuse():
-                return self._refuse(request, ApiError(act.code, act.text, act.status))
+                refusal = ApiError(act.code, act.text, act.status)
+                return self._refuse(request.api, request, refusal)
             case Garble():
                 self._account.record(request, ApiError("garbled", "", act.status))
                 return web.Response(status=act.status, text=act.body, content_type=act.content_type)
@@ -135,19 +142,42 @@ class QueryApi:
     def _perform(self, request: Request) -> web.Response:
         result = self._account.perform(request)
         if isinstance(result, ApiError):
-            return self._refuse(request, result)
+            return self._refuse(request.api, request, _named(result, request.api))
         self._account.record(request, None)
-        return _response(lambda request_id: _rendered(result, request_id))
+        if request.api is Api.V2:
+            return self._json(200, _rendered_json(result))
+        return self._xml(lambda request_id: _rendered(result, request_id))
 
-    def _refuse(self, request: Request | None, error: ApiError) -> web.Response:
+    def _refuse(self, api: Api, request: Request | None, error: ApiError) -> web.Response:
         self._account.record(request, error)
-        is_sns = request is not None and service_of(request.action) == "sns"
-        namespace = SNS_NAMESPACE if is_sns else SES_NAMESPACE
-        response = _response(lambda request_id: answers.error(error, namespace, request_id))
+        if api is Api.V2:
+            response = self._json(error.status, json_answers.error(error))
+            response.headers[json_answers.ERROR_TYPE] = error.code
+        else:
+            is_sns = request is not None and service_of(request.action) == "sns"
+            namespace = SNS_NAMESPACE if is_sns else SES_NAMESPACE
+            response = self._xml(lambda request_id: answers.error(error, namespace, request_id))
         if error is _TOO_LARGE:
             # The rest of the body is still on its way.
             response.force_close()
         return response
+
+    def _xml(self, render: Callable[[str], Answer]) -> web.Response:
+        request_id = str(uuid.uuid4())
+        answer = render(request_id)
+        return self._response(answer.status, "text/xml", answer.body, request_id)
+
+    def _json(self, status: int, body: str) -> web.Response:
+        return self._response(status, "application/json", body, str(uuid.uuid4()))
+
+    def _response(self, status: int, kind: str, body: str, request_id: str) -> web.Response:
+        # The clock that signatures are judged by; clients learn from it how theirs differs.
+        date = format_datetime(self._account.now(), usegmt=True)
+        return web.Response(
+            status=status,
+            body=body.encode(),
+            headers={"Content-Type": kind, "x-amzn-RequestId": request_id, "Date": date},
+        )
 
     async def _is_released(self) -> bool:
         """Hang; whether there is still somebody to answer after that."""
@@ -168,20 +198,25 @@ def _rendered(result: Result, request_id: str) -> Answer:
             return answers.sent(result.id, request_id)
         case SendQuota():
             return answers.send_quota(result, request_id)
-        case ApiError():
-            return answers.error(result, SES_NAMESPACE, request_id)
-        case _:
+        case str():
             return answers.confirmed(result, request_id)
+        case _:
+            raise AssertionError(f"no call of v1 ends so: {result}")
 
 
-def _response(render: Callable[[str], Answer]) -> web.Response:
-    request_id = str(uuid.uuid4())
-    answer = render(request_id)
-    return web.Response(
-        status=answer.status,
-        body=answer.body.encode(),
-        headers={"Content-Type": "text/xml", "x-amzn-RequestId": request_id},
-    )
+def _rendered_json(result: Result) -> str:
+    match result:
+        case Message():
+            return json_answers.sent(result.id)
+        case AccountReport():
+            return json_answers.account(result)
+        case _:
+            raise AssertionError(f"no call of v2 ends so: {result}")
+
+
+def _named(error: ApiError, api: Api) -> ApiError:
+    """The error as that API calls it."""
+    return in_v2(error) if api is Api.V2 else error
 
 
 def _reset(http: web.Request) -> web.StreamResponse:

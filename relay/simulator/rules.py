@@ -14,7 +14,7 @@ from relay.simulator.errors import ApiError, invalid, rejected
 from relay.simulator.lists import BLOCKED_EXTENSIONS, SINGLE_INSTANCE_HEADERS
 from relay.simulator.mailbox import is_simulator
 from relay.simulator.settings import Sending
-from relay.simulator.submission import Parties, Submission
+from relay.simulator.submission import Api, Parties, Submission
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,13 +81,14 @@ def account_may_send(settings: Settings) -> ApiError | None:
 
 
 def size_is_allowed(submission: Submission, settings: Settings) -> ApiError | None:
-    """SES Developer Guide, service quotas: 10 MB for the v1 API, enforced as 10,485,760 bytes."""
+    """SES Developer Guide, service quotas: 40 MB for v2, 10 MB for v1, enforced as 10,485,760."""
+    limit = MAX_SIZE if submission.api is Api.V1 else settings.max_size_v2
     size = len(submission.content.octets)
     if settings.size_counts_base64:
         size = (size + 2) // 3 * 4
-    if size <= MAX_SIZE:
+    if size <= limit:
         return None
-    return invalid(f"Message length is more than {MAX_SIZE} bytes long: '{size}'.")
+    return invalid(f"Message length is more than {limit} bytes long: '{size}'.")
 
 
 def header_block_is_sound(submission: Submission) -> ApiError | None:
@@ -226,6 +227,32 @@ def configuration_set_is_usable(case: Case) -> ApiError | None:
     return None
 
 
+def tenant_is_usable(case: Case) -> ApiError | None:
+    """SES API v2 Reference, SendEmail, TenantName: identity and configuration set are its own.
+
+    AWS documents none of the texts, nor the code for what is not associated.
+    """
+    submission, settings = case.submission, case.settings
+    name = submission.effective_tenant()
+    if name is None:
+        return None
+    if name not in settings.tenants:
+        return ApiError("NotFoundException", f"Tenant <{name}> does not exist.", 404)
+    if name in settings.paused_tenants:
+        return ApiError("SendingPausedException", f"Sending is paused for tenant <{name}>")
+    envelope_from = case.parties.envelope_from
+    used = (
+        submission.effective_configuration_set(settings),
+        envelope_from and covering_identity(envelope_from, settings.identities, settings),
+    )
+    for resource in used:
+        if resource is not None and resource not in settings.tenants[name]:
+            return ApiError(
+                "NotFoundException", f"<{resource}> is not associated with tenant <{name}>.", 404
+            )
+    return None
+
+
 def tags_are_well_formed(case: Case) -> ApiError | None:
     """SES API Reference, MessageTag: letters, digits, `_` and `-`, at most 256 of them."""
     for name, value in case.submission.effective_tags():
@@ -266,6 +293,7 @@ _RULES: Final[tuple[Rule, ...]] = (
     identities_may_be_used,
     identities_are_verified,
     configuration_set_is_usable,
+    tenant_is_usable,
     tags_are_well_formed,
     mime_is_sound,
 )

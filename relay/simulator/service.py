@@ -14,12 +14,14 @@ from relay.simulator.errors import ApiError
 from relay.simulator.events import events_of
 from relay.simulator.faults import FaultQueue
 from relay.simulator.form import Form
+from relay.simulator.json_answers import AccountReport
+from relay.simulator.json_call import ACTIONS, PREFIX, read_submission
 from relay.simulator.mailbox import is_simulator
 from relay.simulator.quota import Quota
 from relay.simulator.rules import Case, covering_identity, judge
 from relay.simulator.shelf import Message, Shelf, ses_id
 from relay.simulator.signature import SignedRequest, verify
-from relay.simulator.submission import Submission
+from relay.simulator.submission import Api, Submission
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,10 +35,11 @@ if TYPE_CHECKING:
 SERVICES = {"SendRawEmail": "ses", "GetSendQuota": "ses", "ConfirmSubscription": "sns"}
 #: The action of a call that was refused before it was understood.
 UNREAD = "unread"
+_NO_FORM = Form(b"")
 _VERSIONS = {"ses": "2010-12-01", "sns": "2010-03-31"}
 
 #: Message id, allowances, or the ARN of a confirmed subscription.
-Result: TypeAlias = "Message | SendQuota | str | ApiError"
+Result: TypeAlias = "Message | SendQuota | AccountReport | str | ApiError"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +51,7 @@ class Call:
     access_key: str | None
     #: The error code, or None when the call went through.
     code: str | None
-    #: Recipients of a SendRawEmail; 0 for every other action and for calls that were not read.
+    #: Recipients of a call that sends; 0 for every other action and for calls that were not read.
     recipients: int
 
 
@@ -57,18 +60,27 @@ class Request:
     """A call that is signed, read and judged, but not yet counted."""
 
     action: str
+    api: Api
+    #: Of v1; of v2 it is empty.
     form: Form
     credential: Credential
-    #: For SendRawEmail.
+    #: For SendRawEmail and SendEmail.
     case: Case | ApiError | None
     client: str
+    #: As the call names them.
+    destinations: tuple[str, ...] = ()
 
     @property
     def recipients(self) -> tuple[str, ...]:
         """Whom a fault may be meant for."""
         if isinstance(self.case, Case):
             return tuple(map(str, self.case.parties.recipients))
-        return tuple(self.form.members("Destinations"))
+        return self.destinations
+
+
+def api_of(target: str) -> Api:
+    """The API that a request target belongs to."""
+    return Api.V2 if target.startswith(PREFIX) else Api.V1
 
 
 def service_of(action: str) -> str:
@@ -99,18 +111,18 @@ class Account:
         self._watch = watch
         self._quota = Quota()
 
+    def now(self) -> datetime:
+        """What time it is at SES."""
+        return self._clock()
+
     def read(self, signed: SignedRequest, client: str) -> Request | ApiError:
         """Verify the signature and read the call. Changes nothing, so any thread may do it."""
+        if api_of(signed.target) is Api.V2:
+            return self._read_json(signed, client)
         form = Form(signed.body)
         action = form.text("Action") or ""
         service = service_of(action)
-        credential = verify(
-            signed,
-            self.settings.credentials,
-            region=self.settings.region,
-            service=service,
-            now=self._clock(),
-        )
+        credential = self._verify(signed, service)
         if isinstance(credential, ApiError):
             return credential
         version = form.text("Version")
@@ -119,11 +131,34 @@ class Account:
             return ApiError(
                 "InvalidAction", f"Could not find operation {action} for version {version}"
             )
-        case = self._case(form) if action == "SendRawEmail" else None
-        return Request(action, form, credential, case, client)
+        case = self._case(Submission.read(form)) if action == "SendRawEmail" else None
+        destinations = tuple(form.members("Destinations"))
+        return Request(action, Api.V1, form, credential, case, client, destinations)
 
-    def _case(self, form: Form) -> Case | ApiError:
-        submission = Submission.read(form)
+    def _read_json(self, signed: SignedRequest, client: str) -> Request | ApiError:
+        credential = self._verify(signed, "ses")
+        if isinstance(credential, ApiError):
+            return credential
+        action = ACTIONS.get((signed.method, signed.target))
+        if action is None:
+            return ApiError("InvalidAction", f"No operation {signed.method} {signed.target}")
+        if action == "GetAccount":
+            return Request(action, Api.V2, _NO_FORM, credential, None, client)
+        submission = read_submission(signed.body)
+        destinations = () if isinstance(submission, ApiError) else submission.destinations
+        case = self._case(submission)
+        return Request(action, Api.V2, _NO_FORM, credential, case, client, destinations)
+
+    def _verify(self, signed: SignedRequest, service: str) -> Credential | ApiError:
+        return verify(
+            signed,
+            self.settings.credentials,
+            region=self.settings.region,
+            service=service,
+            now=self._clock(),
+        )
+
+    def _case(self, submission: Submission | ApiError) -> Case | ApiError:
         if isinstance(submission, ApiError):
             return submission
         return judge(submission, self.settings)
@@ -131,10 +166,15 @@ class Account:
     def perform(self, request: Request) -> Result:
         """Do what the call asks for, when the account's allowances permit."""
         match request.action:
-            case "SendRawEmail":
+            case "SendRawEmail" | "SendEmail":
                 return self._send(request)
             case "GetSendQuota":
                 return self._send_quota()
+            case "GetAccount":
+                quota = self._send_quota()
+                if isinstance(quota, ApiError):
+                    return quota
+                return AccountReport(quota, self.settings)
             case _:
                 return self.confirm(request.form.text("Token") or "", request.form.text("TopicArn"))
 
@@ -193,6 +233,7 @@ class Account:
             raise AssertionError("a judged call has a Source or an author")
         return Message(
             id=ses_id(now),
+            api=submission.api,
             received_at=now,
             source=submission.source,
             destinations=submission.destinations,
@@ -203,6 +244,7 @@ class Account:
             content=submission.content,
             tags=submission.effective_tags(),
             configuration_set=submission.effective_configuration_set(settings),
+            tenant=submission.effective_tenant(),
             access_key=request.credential.access_key,
             caller=request.credential.caller,
             client=request.client,

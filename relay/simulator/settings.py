@@ -92,6 +92,11 @@ class Settings:
     #: The default configuration set of the identities, used when a call names none.
     default_configuration_set: str | None = None
     sending: Sending = Sending.ENABLED
+    #: SES API v2 Reference, GetAccount: HEALTHY, PROBATION or SHUTDOWN.
+    enforcement_status: str = "HEALTHY"
+    #: Tenants, each with the identities and configuration sets that are associated with it.
+    tenants: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    paused_tenants: frozenset[str] = frozenset()
 
     # The limits. The sandbox lowers both quotas and wants verified recipients.
     sandbox: bool = False
@@ -105,6 +110,9 @@ class Settings:
     #: The size limit counts the message as base64. Every figure seen in the field is the size of
     #: the message as it is, so this stays off.
     size_counts_base64: bool = False
+    #: The largest message of v2, in bytes: "40 MB" in AWS's words, of which it is nowhere said
+    #: whether they are these or 41,943,040.
+    max_size_v2: int = 40_000_000
     #: Most MIME parts of a message; None does not count them.
     max_mime_parts: int | None = 500
     #: Several From mailboxes need a Sender header (RFC 5322 section 3.6.2).

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from relay.simulator.address import Mailbox
     from relay.simulator.content import Content
+    from relay.simulator.submission import Api
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,8 +24,10 @@ class Message:
 
     #: The SES message id.
     id: str
+    #: Which API it came by.
+    api: Api
     received_at: datetime
-    #: The Source parameter as it was given; None when it was not.
+    #: The Source parameter as it was given, of v2 FeedbackForwardingEmailAddress; None without.
     source: str | None
     #: The Destinations parameter as it was given.
     destinations: tuple[str, ...]
@@ -37,6 +40,7 @@ class Message:
     content: Content
     tags: tuple[tuple[str, str], ...]
     configuration_set: str | None
+    tenant: str | None
     access_key: str
     caller: str
     #: The client's address.

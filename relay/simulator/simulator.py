@@ -82,7 +82,13 @@ class Simulator:
 
     async def _listen(self, port: int) -> None:
         app = web.Application(client_max_size=self.settings.max_request_bytes)
-        app.add_routes([web.post("/", self._api.answer), *Inspection(self).routes()])
+        app.add_routes(
+            [
+                web.post("/", self._api.answer),
+                web.route("*", "/v2/{operation:.*}", self._api.answer),
+                *Inspection(self).routes(),
+            ]
+        )
         self._runner = web.AppRunner(
             app,
             access_log=None,

@@ -1,4 +1,4 @@
-"""One SendRawEmail call, read from its form.
+"""One call that sends: SendRawEmail of v1, read from its form here, or SendEmail of v2.
 
 Knows the parameters and the X-SES-* headers that stand for them. Does not know which values are
 allowed.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from relay.simulator.address import AddressError, Mailbox, parse_mailbox, parse_mailboxes
@@ -22,18 +23,28 @@ if TYPE_CHECKING:
 _RECIPIENT_HEADERS: Final = ("To", "Cc", "Bcc")
 
 
+class Api(StrEnum):
+    """Which of SES's two APIs a call came by."""
+
+    V1 = "v1"
+    V2 = "v2"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
     """What the caller asked SES to send."""
 
-    #: The parameter as given, a display name included.
+    api: Api
+    #: The parameter as given, a display name included. Of v2, where feedback is to go.
     source: str | None
     destinations: tuple[str, ...]
     content: Content
     tags: tuple[tuple[str, str], ...]
     configuration_set: str | None
-    #: SourceArn, FromArn and ReturnPathArn, those that were given.
+    #: SourceArn, FromArn and ReturnPathArn, those that were given; of v2 its two.
     identity_arns: tuple[str, ...]
+    #: Known to v2 only.
+    tenant: str | None = None
 
     @classmethod
     def read(cls, form: Form) -> Submission | ApiError:
@@ -51,6 +62,7 @@ class Submission:
             return ApiError("MalformedInput", "RawMessage.Data is not valid base64")
         arns = (form.text(name) for name in ("SourceArn", "FromArn", "ReturnPathArn"))
         return cls(
+            api=Api.V1,
             source=form.text("Source"),
             destinations=tuple(form.members("Destinations")),
             content=Content.read(octets),
@@ -66,6 +78,10 @@ class Submission:
             return self.tags
         pairs = (pair.partition("=") for pair in header.split(",") if pair.strip())
         return tuple((name.strip(), value.strip()) for name, _, value in pairs)
+
+    def effective_tenant(self) -> str | None:
+        """The tenant that counts; the header stands for the parameter, in both APIs."""
+        return self.tenant or self.content.first("X-SES-TENANT") or None
 
     def effective_configuration_set(self, settings: Settings) -> str | None:
         """The configuration set that counts; which wins over the other is a switch."""

@@ -14,6 +14,7 @@ from relay.simulator.events import events_of, timestamp
 from relay.simulator.mailbox import fate_of, is_simulator
 from relay.simulator.settings import Fate, Settings
 from relay.simulator.shelf import Message, ses_id
+from relay.simulator.submission import Api
 
 NOW = datetime(2026, 3, 2, 9, 15, 4, 118_000, tzinfo=UTC)
 LATER = NOW + timedelta(milliseconds=1793)
@@ -31,6 +32,7 @@ RAW = (
 def message(*recipients: str, raw: bytes = RAW, source: str | None = "b@example.com") -> Message:
     return Message(
         id=MESSAGE_ID,
+        api=Api.V1,
         received_at=NOW,
         source=source,
         destinations=recipients,
@@ -40,6 +42,7 @@ def message(*recipients: str, raw: bytes = RAW, source: str | None = "b@example.
         content=Content.read(raw),
         tags=(("app", "billing"), ("ses:feedback-id-a", "x")),
         configuration_set="default",
+        tenant=None,
         access_key="AKIATEST",
         caller="relay-role",
         client="192.0.2.10",

@@ -300,11 +300,13 @@ async def test_messages_can_be_listed_read_and_forgotten(
     assert received_at.endswith("Z")
     assert listed == {
         "id": simulator.messages[0].id,
+        "api": "v1",
         "source": None,
         "destinations": ["jane@example.net"],
         "recipients": ["jane@example.net"],
         "tags": [{"name": "app", "value": "erp"}],
         "configuration_set": "default",
+        "tenant": None,
         "access_key": DEMO_CREDENTIAL.access_key,
         "size": len(RAW),
     }

@@ -23,6 +23,7 @@ from relay.simulator.faults import (
     ResetUnread,
 )
 from relay.simulator.shelf import Message, Shelf
+from relay.simulator.submission import Api
 from relay.simulator.subscriptions import Subscriptions
 from relay.simulator.watch import Watch
 
@@ -98,6 +99,7 @@ def test_a_deactivated_subscription_can_be_restored_by_its_token() -> None:
 def message(message_id: str, size: int = 1) -> Message:
     return Message(
         id=message_id,
+        api=Api.V1,
         received_at=NOW,
         source=None,
         destinations=(),
@@ -107,6 +109,7 @@ def message(message_id: str, size: int = 1) -> Message:
         content=Content.read(b"x" * size),
         tags=(),
         configuration_set=None,
+        tenant=None,
         access_key="AKIATEST",
         caller="caller",
         client="127.0.0.1",
