@@ -19,6 +19,7 @@ from relay.mail.envelope import SenderName
 from relay.policy.expiry import Terms
 from relay.ports import Clock
 from relay.ses.account import AccountSettings
+from relay.ses.api import Preference
 from relay.smtp.listener import ListenerSettings
 from relay.smtp.settings import AuthWithoutTls, TlsMode, TlsProfile
 from relay.smtp.tls import ServerContext, TlsFiles, server_context
@@ -83,6 +84,7 @@ def account_settings(configuration: Configuration) -> list[AccountSettings]:
             name=one.name,
             region=one.region,
             endpoint_url=one.endpoint_url,
+            api=Preference(one.api),
             max_send_rate=one.max_send_rate,
         )
         for one in configuration.accounts

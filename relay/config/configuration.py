@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from relay.config.complaint import Complaint
-from relay.config.model import Settings
+from relay.config.model import Account, Settings
 from relay.config.sender import Destinations, Limits, Queue, Rewrite, Sender
 from relay.config.verifiers import Secret
-from relay.config.words import TlsProfile
+from relay.config.words import SesApi, TlsProfile
 from relay.mail.envelope import AccountName, SenderName
 from relay.policy import rewrite as policy_rewrite
 from relay.policy import sender as policy
@@ -31,6 +31,7 @@ class ResolvedAccount:
     region: str
     endpoint_url: str | None
     max_send_rate: float | None
+    api: SesApi = SesApi.AUTO
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class Configuration:
         shown["ses"]["region"] = None
         for account in self.accounts:
             entry = shown["ses"]["accounts"].setdefault(
-                account.name, {"endpoint_url": None, "max_send_rate": "auto"}
+                account.name, Account().model_dump(mode="json", by_alias=True)
             )
             entry["region"] = account.region
         return shown
@@ -107,6 +108,10 @@ class Configuration:
                 account=AccountName(sender.ses.account),
                 configuration_set=configuration_set or "",
                 tags=tuple(sender.ses.tags.items()),
+                source_arn=sender.ses.source_arn or "",
+                from_arn=sender.ses.from_arn or "",
+                return_path_arn=sender.ses.return_path_arn or "",
+                tenant=sender.ses.tenant or "",
             ),
             login=sender.login or "",
             secret=secret.reveal() if secret else "",

@@ -20,7 +20,7 @@ from relay.config.names import SocketAddress
 from relay.config.part import READ_ONLY, Part
 from relay.config.sender import Sender
 from relay.config.spelling import words
-from relay.config.words import Confirm, LogFormat, LogLevel
+from relay.config.words import Confirm, LogFormat, LogLevel, SesApi
 from relay.policy.ruleset import TraceHeaders
 
 
@@ -33,6 +33,13 @@ class Account(Part):
     )
     endpoint_url: v.EndpointUrl | None = Field(
         default=None, description="Another endpoint than Amazon's: a VPC endpoint or a simulator."
+    )
+    api: Annotated[SesApi, words(SesApi)] = Field(
+        default=SesApi.AUTO,
+        description=(
+            "By which API mail goes: auto (v1, SendRawEmail; but v2, SendEmail, for mail beyond 10 "
+            "MiB and for tenants), v1 or v2. A role that may not use v2 needs v1 here."
+        ),
     )
     max_send_rate: v.RateOrAuto = Field(
         default=None,

@@ -31,6 +31,8 @@ CERTIFICATE_NAME: Final = (
 REGION: Final = r"[a-z]{2,8}(-[a-z]{2,16}){1,3}-[0-9]{1,2}"
 TOPIC: Final = r"arn:aws[a-z-]{0,16}:sns:[a-z0-9-]{1,32}:[0-9]{12}:[A-Za-z0-9_-]{1,256}"
 
+IDENTITY: Final = r"arn:aws[a-z-]{0,16}:ses:[a-z0-9-]{1,32}:[0-9]{12}:identity/[!-~]{1,320}"
+
 # The relay sets these on every message (relay.ports, Consignment.tags).
 RESERVED_TAGS: Final = ("relay-id", "relay-node", "relay-sender")
 
@@ -206,6 +208,16 @@ def topic(text: str) -> str:
     if re.fullmatch(TOPIC, text) is None:
         raise ValueError(
             "is not the ARN of an SNS topic, such as arn:aws:sns:eu-west-1:123456789012:feedback"
+        )
+    return text
+
+
+def identity_arn(text: str) -> str:
+    """Read the ARN of an SES identity, an address or a domain."""
+    if re.fullmatch(IDENTITY, text) is None:
+        raise ValueError(
+            "is not the ARN of an SES identity, such as "
+            "arn:aws:ses:eu-west-1:123456789012:identity/example.com"
         )
     return text
 

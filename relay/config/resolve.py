@@ -73,18 +73,20 @@ class _Search:
     def accounts(self, settings: Settings) -> tuple[ResolvedAccount, ...]:
         if not settings.ses.accounts:
             region = self._region(settings.ses.region, ("ses",), ("ses", "accounts"))
-            return (ResolvedAccount(AccountName(MAIN_ACCOUNT), region, None, None),)
+            return (self._account(MAIN_ACCOUNT, Account(), region),)
         return tuple(
-            self._account(name, account) for name, account in settings.ses.accounts.items()
+            self._account(name, account, self._region(account.region, ("ses", "accounts", name)))
+            for name, account in settings.ses.accounts.items()
         )
 
-    def _account(self, name: str, account: Account) -> ResolvedAccount:
+    def _account(self, name: str, account: Account, region: str) -> ResolvedAccount:
         rate = account.max_send_rate
         return ResolvedAccount(
-            AccountName(name),
-            self._region(account.region, ("ses", "accounts", name)),
-            account.endpoint_url,
-            None if rate is None else rate.per_second,
+            name=AccountName(name),
+            region=region,
+            endpoint_url=account.endpoint_url,
+            api=account.api,
+            max_send_rate=None if rate is None else rate.per_second,
         )
 
     def _region(self, region: str | None, parent: KeyPath, *also: KeyPath) -> str:

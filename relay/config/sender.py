@@ -63,8 +63,9 @@ class Limits(Part):
     message_size: v.MessageSize = Field(
         default=MESSAGE_SIZE_LIMIT,
         description=(
-            "The largest message it may send. The default is the most Amazon SES takes (10485760 "
-            "octets) less 4KiB for the header fields the relay adds."
+            "The largest message it may send, up to 39995904 octets. The default is the most that "
+            "v1 of the Amazon SES API takes (10485760 octets) less 4KiB for the header fields the "
+            "relay adds; what is larger goes by v2, for which the role needs ses:SendEmail."
         ),
     )
     over_limit: Annotated[OverLimit, words(OverLimit)] = Field(
@@ -135,6 +136,30 @@ class SenderSes(Part):
     tags: Annotated[Mapping[v.TagName, v.TagValue], *READ_ONLY] = Field(
         default_factory=lambda: MappingProxyType({}),
         description="Message tags its mail carries, beside those of the relay.",
+    )
+    tenant: v.Name | None = Field(
+        default=None,
+        description=(
+            "The SES tenant its mail is sent for; its identities and configuration set must be "
+            "associated with it. Such mail goes by v2 of the API. Without it: none."
+        ),
+    )
+    from_arn: v.IdentityArn | None = Field(
+        default=None,
+        description=(
+            "The ARN of another account's identity that its From header is authorised by. Without "
+            "it: the account's own identities."
+        ),
+    )
+    source_arn: v.IdentityArn | None = Field(
+        default=None, description="The same for its reverse-path."
+    )
+    return_path_arn: v.IdentityArn | None = Field(
+        default=None,
+        description=(
+            "The same for the address that feedback is forwarded to. Without it, by v2 of the API: "
+            "source_arn."
+        ),
     )
 
 

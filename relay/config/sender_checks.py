@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from relay.config.complaint import ANY, Finding, KeyPath, spell
+from relay.config.measures import MESSAGE_SIZE_LIMIT, show_size
 from relay.config.model import Settings
 from relay.config.sender import MAIN_ACCOUNT, Limits, Sender
+from relay.config.words import SesApi
 from relay.policy.admission import Auth
 from relay.policy.patterns import AddressPatterns
 from relay.policy.sender import OverLimit
@@ -35,6 +37,7 @@ def check_sender(at: KeyPath, sender: Sender, settings: Settings) -> Iterator[Fi
             f"there is no account '{sender.ses.account}'; there is {', '.join(accounts)}",
             (account, ("ses", "accounts", sender.ses.account)),
         )
+    yield from _ses(at, sender, settings)
 
 
 def _recognition(at: KeyPath, sender: Sender) -> Iterator[Finding]:
@@ -115,6 +118,27 @@ def _rewrite(at: KeyPath, sender: Sender) -> Iterator[Finding]:
                 "an address that is there"
             )
             yield Finding(where, message, (where, (*at, "from")))
+
+
+def _ses(at: KeyPath, sender: Sender, settings: Settings) -> Iterator[Finding]:
+    ses = (*at, "ses")
+    tenant, size, arn = (*ses, "tenant"), (*at, "limits", "message_size"), (*ses, "source_arn")
+    account = settings.ses.accounts.get(sender.ses.account)
+    if account is not None and account.api is SesApi.V1:
+        api = ("ses", "accounts", sender.ses.account, "api")
+        if sender.ses.tenant is not None:
+            message = f"is known to v2 of the SES API only, and {spell(api)} is v1"
+            yield Finding(tenant, message, (tenant, api))
+        if sender.limits.message_size > MESSAGE_SIZE_LIMIT:
+            message = (
+                f"is more than v1 of the SES API takes, and {spell(api)} is v1: at most "
+                f"{MESSAGE_SIZE_LIMIT} octets ({show_size(MESSAGE_SIZE_LIMIT)})"
+            )
+            yield Finding(size, message, (size, api))
+    if sender.ses.source_arn is not None and sender.ses.from_arn is None:
+        author = (*ses, "from_arn")
+        message = "authorises the reverse-path only: SES wants from_arn for the From header too"
+        yield Finding(arn, message, (arn, author), is_warning=True)
 
 
 def _redirect(at: KeyPath, sender: Sender) -> Iterator[Finding]:

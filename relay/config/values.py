@@ -240,6 +240,12 @@ Topic = Annotated[
     str,
     patterned("a topic", names.topic, names.TOPIC, "The ARN of a standard Amazon SNS topic."),
 ]
+IdentityArn = Annotated[
+    str,
+    patterned(
+        "an identity", names.identity_arn, names.IDENTITY, "The ARN of an Amazon SES identity."
+    ),
+]
 EndpointUrl = Annotated[
     str,
     patterned(

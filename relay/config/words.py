@@ -47,6 +47,14 @@ class Extension(StrEnum):
     LIMITS = "LIMITS"
 
 
+class SesApi(StrEnum):
+    """Which of its two APIs Amazon SES is asked by."""
+
+    AUTO = "auto"
+    V1 = "v1"
+    V2 = "v2"
+
+
 class Confirm(StrEnum):
     """Who answers SNS's subscription confirmation."""
 

@@ -162,8 +162,19 @@ def _limits(sender: Sender) -> str:
 
 def _route(sender: Sender) -> str:
     route = sender.route
-    via = f"account {route.account}"
-    return f"{via}, configuration set {route.configuration_set}" if route.configuration_set else via
+    words = [f"account {route.account}"]
+    words += [
+        f"{what} {value}"
+        for what, value in (
+            ("configuration set", route.configuration_set),
+            ("tenant", route.tenant),
+            ("From of", route.from_arn),
+            ("reverse-path of", route.source_arn),
+            ("feedback address of", route.return_path_arn),
+        )
+        if value
+    ]
+    return ", ".join(words)
 
 
 def _mailbox(text: str) -> Address | AddressFault:

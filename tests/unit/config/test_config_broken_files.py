@@ -60,7 +60,7 @@ senders:
   - name: printers
     networks: [10.20.0.0/16]
     from: [scanner@example.com]
-    limits: {rate: 10, burst: 0, message_size: 25MiB}
+    limits: {rate: 10, burst: 0, message_size: 40MB}
 ses: {region: eu-west-1}
 spool: {lifetime: 4, retry: {first: 30, ceiling: 1:00}, min_free: 0.1, unsafe: no}
 http: {metrics: 9587, admin: admin.sock}
@@ -73,7 +73,7 @@ UNITS_SAYS = """\
 7:22: listeners[0].max_connections: 'many' is not a whole number, such as 1000
 12:20: senders[0].limits.rate: 10 is not a rate: write a number per s, min, h or day, such as 10/s
 12:31: senders[0].limits.burst: 0 is zero: the least is 1
-12:48: senders[0].limits.message_size: '25MiB' is more than Amazon SES takes: it refuses raw messages over 10485760 octets, of which the relay's own header fields need some; at most 10481664 octets (10236KiB) are left
+12:48: senders[0].limits.message_size: '40MB' is more than Amazon SES takes: it refuses raw messages over 40000000 octets, of which the relay's own header fields need some; at most 39995904 octets are left
 14:19: spool.lifetime: 4 is not a duration: write a number and ms, s, m, h or d, such as 90s
 14:37: spool.retry.first: 30 is not a duration: write a number and ms, s, m, h or d, such as 90s
 14:50: spool.retry.ceiling: '1:00' is not a duration: write a number and ms, s, m, h or d, such as 90s
@@ -188,13 +188,19 @@ senders:
     networks: [10.30.0.0/16]
     from: ["@example.com"]
     ses: {account: asia, configuration_set: my set}
+  - name: c
+    networks: [10.40.0.0/16]
+    from: ["@example.com"]
+    limits: {message_size: 25MiB}
+    ses: {account: staging, tenant: acme, from_arn: "arn:aws:sns:eu-west-1:1:x"}
 ses:
   region: eu-west-1
   accounts:
     eu:
     us: {region: us, max_send_rate: fast}
     "a b": {region: ireland}
-    staging: {region: eu-west-1, endpoint_url: "http://user:hunter2@simulator/"}
+    staging: {region: eu-west-1, endpoint_url: "http://user:hunter2@simulator/", api: v1}
+    other: {region: eu-west-1, api: v3}
 """
 
 ACCOUNTS_SAYS = """\
@@ -203,14 +209,18 @@ ACCOUNTS_SAYS = """\
 8:62: senders[0].ses.tags.team: 7 is a number, not a tag value: if it is meant, quote it
 8:65: senders[0].ses.tags.?: 'a b' is not legal in a tag: Amazon SES allows letters, digits, '-' and '_', at most 256
 8:79: senders[0].ses.tags.ok: 'd e' is not legal in a tag: Amazon SES allows letters, digits, '-' and '_', at most 256
-12:20: senders[1].ses.account: there is no account 'asia'; there is eu, us, staging
+12:20: senders[1].ses.account: there is no account 'asia'; there is eu, us, staging, other
 12:45: senders[1].ses.configuration_set: 'my set' is not a name: letters, digits, '-' and '_' are allowed, at most 64
-16:8: ses.accounts.eu.region: is missing, and neither AWS_REGION nor AWS_DEFAULT_REGION is set
-17:18: ses.accounts.us.region: 'us' is not an AWS region, such as eu-west-1
-17:37: ses.accounts.us.max_send_rate: 'fast' is not a rate: write a number per s, min, h or day, such as 10/s; or write auto
-18:5: ses.accounts.?: 'a b' is not a name: letters, digits, '-' and '_' are allowed, at most 64
-18:21: ses.accounts.?.region: 'ireland' is not an AWS region, such as eu-west-1
-19:48: ses.accounts.staging.endpoint_url: the value is not an endpoint: write http(s)://host or http(s)://host:port and nothing more
+16:28: senders[2].limits.message_size: is more than v1 of the SES API takes, and ses.accounts.staging.api is v1: at most 10481664 octets (10236KiB)
+17:37: senders[2].ses.tenant: is known to v2 of the SES API only, and ses.accounts.staging.api is v1
+17:53: senders[2].ses.from_arn: 'arn:aws:sns:eu-west-1:1:x' is not the ARN of an SES identity, such as arn:aws:ses:eu-west-1:123456789012:identity/example.com
+21:8: ses.accounts.eu.region: is missing, and neither AWS_REGION nor AWS_DEFAULT_REGION is set
+22:18: ses.accounts.us.region: 'us' is not an AWS region, such as eu-west-1
+22:37: ses.accounts.us.max_send_rate: 'fast' is not a rate: write a number per s, min, h or day, such as 10/s; or write auto
+23:5: ses.accounts.?: 'a b' is not a name: letters, digits, '-' and '_' are allowed, at most 64
+23:21: ses.accounts.?.region: 'ireland' is not an AWS region, such as eu-west-1
+24:48: ses.accounts.staging.endpoint_url: the value is not an endpoint: write http(s)://host or http(s)://host:port and nothing more
+25:37: ses.accounts.other.api: 'v3' is not one of auto, v1, v2
 """
 
 SENDERS = """\

@@ -13,7 +13,7 @@ import pytest
 
 from relay.config import Configuration, ListenerTlsFiles, ResolvedAccount, configuration, load
 from relay.config.sender import Queue
-from relay.config.words import TlsProfile
+from relay.config.words import SesApi, TlsProfile
 from relay.mail.address import Address
 from relay.mail.envelope import AccountName, SenderName
 from relay.policy.patterns import AddressPatterns
@@ -43,6 +43,7 @@ from tests.unit.config.written import (
     with_network_sender,
 )
 
+ARN = "arn:aws:ses:us-east-1:123456789012:identity"
 FULL = dedent(f"""
     hostname: Relay.Example.COM
     trace_headers: minimal
@@ -72,7 +73,14 @@ FULL = dedent(f"""
           over_limit: refuse
           queue: {{messages: 500, size: 1GiB}}
         priority: bulk
-        ses: {{account: us, configuration_set: billing, tags: {{app: billing, team: a}}}}
+        ses:
+          account: us
+          configuration_set: billing
+          tags: {{app: billing, team: a}}
+          tenant: acme
+          source_arn: {ARN}/a
+          from_arn: {ARN}/b
+          return_path_arn: {ARN}/c
         suppression: drop
       - name: plain
         networks: [10.20.0.0/16]
@@ -83,7 +91,7 @@ FULL = dedent(f"""
       configuration_set: default
       accounts:
         eu: {{region: eu-west-1, endpoint_url: "https://vpce.example.com/", max_send_rate: 840/min}}
-        us:
+        us: {{api: v2}}
     spool: {{lifetime: 2d, retry: {{first: 1m, ceiling: 30m}}}}
     """)
 
@@ -112,7 +120,15 @@ def test_the_ruleset_is_what_the_file_says() -> None:
             recipients_per_message=100,
             queue=QueueShare(500, 1024**3),
         ),
-        route=Route(AccountName("us"), "billing", (("app", "billing"), ("team", "a"))),
+        route=Route(
+            AccountName("us"),
+            "billing",
+            (("app", "billing"), ("team", "a")),
+            source_arn=f"{ARN}/a",
+            from_arn=f"{ARN}/b",
+            return_path_arn=f"{ARN}/c",
+            tenant="acme",
+        ),
         login="billing",
         secret=TOKEN_HASH,
         certificates=("billing.example.com", "urn:x:billing"),
@@ -243,7 +259,7 @@ def test_a_sender_writes_as_what_from_lists() -> None:
 def test_accounts_know_their_region_and_rate() -> None:
     assert full().accounts == (
         ResolvedAccount(AccountName("eu"), "eu-west-1", "https://vpce.example.com", 14.0),
-        ResolvedAccount(AccountName("us"), "us-east-1", None, None),
+        ResolvedAccount(AccountName("us"), "us-east-1", None, None, SesApi.V2),
     )
 
 

@@ -82,8 +82,10 @@ def test_what_is_no_size(text: str) -> None:
 def test_the_largest_message_leaves_room_for_our_header_fields() -> None:
     assert measures.MESSAGE_SIZE_LIMIT == 10_485_760 - 4096
     assert measures.message_size("10236KiB") == measures.MESSAGE_SIZE_LIMIT
-    for text in ("10MiB", "10481665", "25MiB"):
-        with pytest.raises(ValueError, match=r"10485760 octets.*10481664 octets \(10236KiB\)"):
+    assert measures.message_size("25MiB") == 25 * 1024**2
+    assert measures.message_size("39995904") == measures.MESSAGE_SIZE_LIMIT_V2
+    for text in ("40MB", "39995905", "40MiB"):
+        with pytest.raises(ValueError, match=r"40000000 octets.*39995904 octets"):
             measures.message_size(text)
 
 

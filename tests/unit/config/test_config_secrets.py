@@ -138,7 +138,12 @@ def test_what_is_in_force_is_shown_as_the_file_would_have_it() -> None:
     assert shown_again["spool"]["lifetime"] == "4d"
     assert shown_again["senders"][0]["limits"]["message_size"] == "10236KiB"
     assert shown_again["ses"]["accounts"] == {
-        "main": {"region": "eu-west-1", "endpoint_url": None, "max_send_rate": "auto"}
+        "main": {
+            "region": "eu-west-1",
+            "endpoint_url": None,
+            "api": "auto",
+            "max_send_rate": "auto",
+        }
     }
     assert orjson.loads(orjson.dumps(shown_again)) == shown_again
     again = loaded(yaml.safe_dump(shown_again).replace("'***'", TOKEN_HASH))

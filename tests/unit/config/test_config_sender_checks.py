@@ -42,6 +42,15 @@ def test_certificates_that_nobody_asks_for_are_warned_of() -> None:
     assert warnings(with_listener(text, "client_ca: ca.pem")) == []
 
 
+def test_an_arn_of_the_reverse_path_alone_is_warned_of() -> None:
+    arn = "arn:aws:ses:eu-west-1:123456789012:identity/example.com"
+    words = "authorises the reverse-path only: SES wants from_arn for the From header too"
+    assert warnings(with_network_sender(f'ses: {{source_arn: "{arn}"}}')) == [
+        f"9:23: senders[0].ses.source_arn: {words}"
+    ]
+    assert warnings(with_network_sender(f'ses: {{source_arn: "{arn}", from_arn: "{arn}"}}')) == []
+
+
 @pytest.mark.parametrize("rewrite", ["", "when: always", "keep_original: true"])
 def test_a_rewrite_that_changes_nothing_is_an_error(rewrite: str) -> None:
     assert complaints(with_rewrite(rewrite)) == [

@@ -156,6 +156,11 @@ def test_limits_and_route_are_told() -> None:
         "above that refused"
     )
     assert route.outcome == "account main"
+    lent = replace(
+        BILLING, route=replace(BILLING.route, configuration_set="c", tenant="t", from_arn="arn:x")
+    )
+    *_, route = explain(a_ruleset(lent), replace(AS_BILLING, proven=lent), suppressed)
+    assert route.outcome == "account main, configuration set c, tenant t, From of arn:x"
 
 
 def test_mail_that_is_redirected_goes_nowhere_else() -> None:
