@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
-from relay.config.configuration import Configuration
+from relay.config.configuration import AssumedRole, Configuration
 from relay.config.model import Settings
 from relay.config.words import LongLines
 from relay.facts import Facts
@@ -20,6 +20,7 @@ from relay.policy.expiry import Terms
 from relay.ports import Clock
 from relay.ses.account import AccountSettings
 from relay.ses.api import Preference
+from relay.ses.sdk import Role
 from relay.smtp.listener import ListenerSettings
 from relay.smtp.settings import AuthWithoutTls, TlsMode, TlsProfile
 from relay.smtp.tls import ServerContext, TlsFiles, server_context
@@ -84,11 +85,19 @@ def account_settings(configuration: Configuration) -> list[AccountSettings]:
             name=one.name,
             region=one.region,
             endpoint_url=one.endpoint_url,
+            role=_role(one.role),
             api=Preference(one.api),
             max_send_rate=one.max_send_rate,
         )
         for one in configuration.accounts
     ]
+
+
+def _role(role: AssumedRole | None) -> Role | None:
+    if role is None:
+        return None
+    name = role.session_name or f"ses-relay-{node()}"[:64]
+    return Role(role.arn, name, role.external_id or "")
 
 
 def queue_desk(

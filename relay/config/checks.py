@@ -96,9 +96,14 @@ def _ses(settings: Settings) -> Iterator[Finding]:
             (("ses", "region"), ("ses", "accounts")),
         )
     for name, account in settings.ses.accounts.items():
+        here = ("ses", "accounts", name)
+        for key in ("external_id", "session_name"):
+            if getattr(account, key) is not None and account.role_arn is None:
+                at = (*here, key)
+                yield Finding(at, "has no meaning without role_arn", (at, (*here, "role_arn")))
         url = urlsplit(account.endpoint_url or "")
         if url.scheme == "http" and not SocketAddress(url.hostname or "", 0).is_loopback:
-            at = ("ses", "accounts", name, "endpoint_url")
+            at = (*here, "endpoint_url")
             yield Finding(
                 at, "mail would cross the network in clear: use https", (at,), is_warning=True
             )

@@ -24,6 +24,15 @@ from relay.policy.ruleset import Ruleset
 
 
 @dataclass(frozen=True, slots=True)
+class AssumedRole:
+    """A role to assume. Without `session_name` it is called after the machine."""
+
+    arn: str
+    external_id: str | None
+    session_name: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class ResolvedAccount:
     """Where an account is. `max_send_rate` is in recipients per second; None: what SES grants."""
 
@@ -32,6 +41,7 @@ class ResolvedAccount:
     endpoint_url: str | None
     max_send_rate: float | None
     api: SesApi = SesApi.AUTO
+    role: AssumedRole | None = None
 
 
 @dataclass(frozen=True, slots=True)

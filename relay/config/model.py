@@ -34,6 +34,23 @@ class Account(Part):
     endpoint_url: v.EndpointUrl | None = Field(
         default=None, description="Another endpoint than Amazon's: a VPC endpoint or a simulator."
     )
+    role_arn: v.RoleArn | None = Field(
+        default=None,
+        description=(
+            "The role it is used by; it is assumed with the machine's credentials, for sending and "
+            "reading the quota alone. Without it: the machine's credentials themselves."
+        ),
+    )
+    external_id: v.ExternalId | None = Field(
+        default=None, description="What the trust policy of that role asks for. Without it: none."
+    )
+    session_name: v.SessionName | None = Field(
+        default=None,
+        description=(
+            "What the session is called in CloudTrail. Without it: ses-relay- and the name of the "
+            "machine."
+        ),
+    )
     api: Annotated[SesApi, words(SesApi)] = Field(
         default=SesApi.AUTO,
         description=(

@@ -32,6 +32,10 @@ REGION: Final = r"[a-z]{2,8}(-[a-z]{2,16}){1,3}-[0-9]{1,2}"
 TOPIC: Final = r"arn:aws[a-z-]{0,16}:sns:[a-z0-9-]{1,32}:[0-9]{12}:[A-Za-z0-9_-]{1,256}"
 
 IDENTITY: Final = r"arn:aws[a-z-]{0,16}:ses:[a-z0-9-]{1,32}:[0-9]{12}:identity/[!-~]{1,320}"
+ROLE: Final = r"arn:aws[a-z-]{0,16}:iam::[0-9]{12}:role/[!-~]{1,512}"
+# STS API Reference, AssumeRole: RoleSessionName and ExternalId.
+SESSION_NAME: Final = r"[A-Za-z0-9_+=,.@-]{2,64}"
+EXTERNAL_ID: Final = r"[A-Za-z0-9_+=,.@:/-]{2,1224}"
 
 # The relay sets these on every message (relay.ports, Consignment.tags).
 RESERVED_TAGS: Final = ("relay-id", "relay-node", "relay-sender")
@@ -218,6 +222,33 @@ def identity_arn(text: str) -> str:
         raise ValueError(
             "is not the ARN of an SES identity, such as "
             "arn:aws:ses:eu-west-1:123456789012:identity/example.com"
+        )
+    return text
+
+
+def role_arn(text: str) -> str:
+    """Read the ARN of an IAM role."""
+    if re.fullmatch(ROLE, text) is None:
+        raise ValueError(
+            "is not the ARN of an IAM role, such as arn:aws:iam::123456789012:role/relay"
+        )
+    return text
+
+
+def session_name(text: str) -> str:
+    """Read what a session of a role is called."""
+    if re.fullmatch(SESSION_NAME, text) is None:
+        raise ValueError(
+            "is not a session name: 2 to 64 letters, digits and any of '_+=,.@-' are allowed"
+        )
+    return text
+
+
+def external_id(text: str) -> str:
+    """Read the external id that a role's trust policy asks for."""
+    if re.fullmatch(EXTERNAL_ID, text) is None:
+        raise ValueError(
+            "is not an external id: 2 to 1224 letters, digits and any of '_+=,.@:/-' are allowed"
         )
     return text
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from relay.config import names
 from relay.config.complaint import Finding, KeyPath
-from relay.config.configuration import ListenerTlsFiles, ResolvedAccount
+from relay.config.configuration import AssumedRole, ListenerTlsFiles, ResolvedAccount
 from relay.config.files import locate, read_secret
 from relay.config.listener import Listener
 from relay.config.model import Account, Settings
@@ -87,6 +87,9 @@ class _Search:
             endpoint_url=account.endpoint_url,
             api=account.api,
             max_send_rate=None if rate is None else rate.per_second,
+            role=None
+            if account.role_arn is None
+            else AssumedRole(account.role_arn, account.external_id, account.session_name),
         )
 
     def _region(self, region: str | None, parent: KeyPath, *also: KeyPath) -> str:

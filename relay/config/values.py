@@ -246,6 +246,25 @@ IdentityArn = Annotated[
         "an identity", names.identity_arn, names.IDENTITY, "The ARN of an Amazon SES identity."
     ),
 ]
+RoleArn = Annotated[str, patterned("a role", names.role_arn, names.ROLE, "The ARN of an IAM role.")]
+SessionName = Annotated[
+    str,
+    patterned(
+        "a session name",
+        names.session_name,
+        names.SESSION_NAME,
+        "The name of a session: 2 to 64 letters, digits and any of '_+=,.@-'.",
+    ),
+]
+ExternalId = Annotated[
+    str,
+    patterned(
+        "an external id",
+        names.external_id,
+        names.EXTERNAL_ID,
+        "An external id: 2 to 1224 letters, digits and any of '_+=,.@:/-'.",
+    ),
+]
 EndpointUrl = Annotated[
     str,
     patterned(

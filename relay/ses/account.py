@@ -24,7 +24,7 @@ from relay.ses.carrier import SesCarrier
 from relay.ses.credentials import Credentials, Schedule
 from relay.ses.lines import Lines
 from relay.ses.pool import Deadlines
-from relay.ses.sdk import Aws
+from relay.ses.sdk import Aws, Role, Whereabouts
 from relay.ses.signer import Keys
 
 QUOTA_EVERY: Final = timedelta(minutes=5)
@@ -33,12 +33,13 @@ QUOTA_RETRY: Final = timedelta(seconds=30)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountSettings:
-    """Region and endpoint of an account, and how it is looked after."""
+    """Region, endpoint and role of an account, and how it is looked after."""
 
     name: AccountName
     region: str
     endpoint_url: str | None = None
     """None: AWS's own for the region, or what AWS_ENDPOINT_URL_SES or AWS_ENDPOINT_URL says."""
+    role: Role | None = None
     api: Preference = Preference.AUTO
     max_send_rate: float | None = None
     """Recipients per second; None: whatever SES grants."""
@@ -61,9 +62,9 @@ class SesAccount:
         *,
         clock: Clock,
         facts: Facts,
-        aws: Callable[[str, str | None], Aws] | None = None,
+        aws: Callable[[Whereabouts], Aws] | None = None,
     ) -> None:
-        """`aws` is called with region and endpoint URL, in a thread; None is botocore."""
+        """`aws` is called in a thread; None is botocore."""
         name = settings.name
         self.name = name
         self._settings = settings
@@ -176,7 +177,10 @@ class SesAccount:
     def _opened(self) -> Aws:
         with self._opening:
             if self._aws is None:
-                self._aws = self._open_aws(self._settings.region, self._settings.endpoint_url)
+                settings = self._settings
+                self._aws = self._open_aws(
+                    Whereabouts(settings.region, settings.endpoint_url, settings.role)
+                )
             return self._aws
 
     def _close_aws(self) -> None:
@@ -214,8 +218,8 @@ class SesAccount:
         self._facts.service(event, account=self.name, access_key=key, complaint=complaint)
 
 
-def _botocore(region: str, endpoint_url: str | None) -> Aws:
+def _botocore(whereabouts: Whereabouts) -> Aws:
     # Importing it takes a quarter of a second, which neither the loop nor `relay --help` has.
     from relay.ses.aws import Botocore  # noqa: PLC0415
 
-    return Botocore(region, endpoint_url)
+    return Botocore(whereabouts)

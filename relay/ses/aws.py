@@ -1,6 +1,7 @@
 """What is asked of botocore: where credentials and endpoint are found, and what SES grants.
 
-The only module that imports it, and slow to import for that reason: it is imported in a thread.
+With relay.ses.assumed the only module that imports it, and slow to import for that reason: it is
+imported in a thread.
 Every method blocks and may raise anything that botocore raises. Mail is never sent from here.
 """
 
@@ -11,10 +12,13 @@ import threading
 from typing import Any, Final
 
 from botocore.config import Config
+from botocore.credentials import CredentialResolver
 from botocore.loaders import create_loader
 from botocore.session import Session
 
 from relay.ports import SendQuota
+from relay.ses.assumed import AssumedRole
+from relay.ses.sdk import Whereabouts
 from relay.ses.signer import Keys
 
 # One attempt: who asks has a schedule of its own.
@@ -30,9 +34,8 @@ _DEFINITIONS: Final = create_loader()
 class Botocore:
     """One account's view of the machine's AWS configuration. Safe to share between threads."""
 
-    def __init__(self, region: str, endpoint_url: str | None) -> None:
-        self._region = region
-        self._endpoint_url = endpoint_url
+    def __init__(self, whereabouts: Whereabouts) -> None:
+        self._whereabouts = whereabouts
         self._lock = threading.Lock()
         self._session: Session | None = None
         self._client: Any = None
@@ -41,7 +44,8 @@ class Botocore:
         """Return the credentials of the first provider that has any; None when none has.
 
         Those that expire are renewed from a quarter of an hour ahead. `anew` asks every provider
-        again: environment, profile, web identity, container, instance.
+        again: environment, profile, web identity, container, instance. With a role it is those that
+        assume it.
         """
         with self._lock:
             if anew:
@@ -98,18 +102,28 @@ class Botocore:
 
     def _opened(self) -> Session:
         if self._session is None:
-            self._session = Session()
-            self._session.register_component("data_loader", _DEFINITIONS)
+            self._session = _new_session()
+            if (role := self._whereabouts.role) is not None:
+                # Whoever asks it for credentials, its clients too, gets those of the role.
+                assumed = AssumedRole(_new_session(), role, self._whereabouts.region, _CONFIG)
+                resolver = CredentialResolver([assumed])
+                self._session.register_component("credential_provider", resolver)
         return self._session
 
     def _new_client(self, service: str, **credentials: str) -> Any:
         return self._opened().create_client(
             service,
-            region_name=self._region,
-            endpoint_url=self._endpoint_url,
+            region_name=self._whereabouts.region,
+            endpoint_url=self._whereabouts.endpoint_url,
             config=_CONFIG,
             **credentials,
         )
+
+
+def _new_session() -> Session:
+    session = Session()
+    session.register_component("data_loader", _DEFINITIONS)
+    return session
 
 
 def _unbounded(number: float) -> float:

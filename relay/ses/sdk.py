@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from relay.ports import SendQuota
 from relay.ses.signer import Keys
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A role that is assumed with the credentials of the machine (STS API, AssumeRole)."""
+
+    arn: str
+    session_name: str
+    external_id: str = ""
+    """Empty: its trust policy asks for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """What of an account the SDK has to know. Without an endpoint URL it is AWS's own."""
+
+    region: str
+    endpoint_url: str | None = None
+    role: Role | None = None
 
 
 class Aws(Protocol):

@@ -16,9 +16,12 @@ from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError, NoCredentialsError, ProfileNotFound
+from moto.server import ThreadedMotoServer
+from moto.sts.models import sts_backends
 
 from relay.ports import SendQuota
 from relay.ses.aws import Botocore
+from relay.ses.sdk import Role, Whereabouts
 from relay.ses.signer import Keys
 
 QUOTA = (
@@ -74,8 +77,10 @@ def answering(*answers: tuple[int, str]) -> Iterator[tuple[str, list[bytes]]]:
 
 
 @contextmanager
-def botocore(region: str = "eu-west-1", endpoint_url: str | None = None) -> Iterator[Botocore]:
-    aws = Botocore(region, endpoint_url)
+def botocore(
+    region: str = "eu-west-1", endpoint_url: str | None = None, role: Role | None = None
+) -> Iterator[Botocore]:
+    aws = Botocore(Whereabouts(region, endpoint_url, role))
     try:
         yield aws
     finally:
@@ -150,6 +155,96 @@ def test_a_profile_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) ->
         aws.keys(anew=False)
 
 
+# --- an assumed role ------------------------------------------------------------------------------
+
+ROLE = Role("arn:aws:iam::123456789012:role/relay", "ses-relay-host", "partner/7")
+ASSUMED = (
+    '<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult>'
+    "<Credentials><AccessKeyId>ASIAROLE{0}</AccessKeyId><SecretAccessKey>secret</SecretAccessKey>"
+    "<SessionToken>token-{0}</SessionToken><Expiration>{1:%Y-%m-%dT%H:%M:%SZ}</Expiration>"
+    "</Credentials><AssumedRoleUser><Arn>arn:aws:sts::123456789012:assumed-role/relay/x</Arn>"
+    "<AssumedRoleId>AROA:x</AssumedRoleId></AssumedRoleUser></AssumeRoleResult></AssumeRoleResponse>"
+)
+
+
+def assumed(number: int, lifetime: timedelta) -> tuple[int, str]:
+    return 200, ASSUMED.format(number, datetime.now(UTC) + lifetime)
+
+
+@pytest.mark.usefixtures("_some_credentials")
+def test_a_role_is_assumed_for_sending_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Moto's STS, which is not ours, takes the call and gives the keys."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        with botocore(role=ROLE) as aws:
+            keys = aws.keys(anew=False)
+            assert keys is not None
+            assert keys.access_key.startswith("ASIA")
+            assert keys.token
+            assert aws.keys(anew=False) == keys, "every look assumed the role anew"
+            assert aws.quota().daily == 200, "the quota is not read as the role"
+        (session,) = sts_backends["123456789012"]["global"].assumed_roles
+    finally:
+        server.stop()
+    assert session.access_key_id == keys.access_key
+    assert session.role_arn == ROLE.arn
+    assert session.session_name == ROLE.session_name
+    assert session.external_id == ROLE.external_id
+    policy = json.loads(session.policy)
+    assert len(session.policy) <= 2048
+    (statement,) = policy["Statement"]
+    assert statement["Effect"] == "Allow"
+    assert set(statement["Action"]) == {
+        "ses:SendRawEmail",
+        "ses:SendEmail",
+        "ses:GetSendQuota",
+        "ses:GetAccount",
+    }
+
+
+@pytest.mark.usefixtures("_some_credentials")
+def test_an_assumed_role_is_renewed_a_quarter_of_an_hour_ahead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    short, long = timedelta(minutes=14), timedelta(minutes=60)
+    with answering(assumed(1, short), assumed(2, long), assumed(3, long)) as (url, asked):
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", url)
+        with botocore(role=Role(ROLE.arn, "relay")) as aws:
+            assert aws.keys(anew=False) == Keys("ASIAROLE1", "secret", "token-1")
+            # What would end within a quarter of an hour is renewed as it is looked at.
+            assert aws.keys(anew=False) == Keys("ASIAROLE2", "secret", "token-2")
+            assert aws.keys(anew=False) == Keys("ASIAROLE2", "secret", "token-2")
+            assert aws.keys(anew=True) == Keys("ASIAROLE3", "secret", "token-3")
+    assert len(asked) == 3
+    assert all(b"DurationSeconds=3600" in body for body in asked)
+    assert not any(b"ExternalId" in body for body in asked)
+
+
+@pytest.mark.P8
+@pytest.mark.usefixtures("_some_credentials")
+def test_a_role_that_may_not_be_assumed_is_told_and_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with answering((403, REFUSED), assumed(1, timedelta(hours=1))) as (url, asked):
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", url)
+        with botocore(role=ROLE) as aws:
+            with pytest.raises(ClientError, match=r"AssumeRole.*not authorized"):
+                aws.keys(anew=False)
+            assert aws.keys(anew=False) == Keys("ASIAROLE1", "secret", "token-1")
+    assert len(asked) == 2
+
+
+def test_without_credentials_no_role_is_assumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with answering((200, "")) as (url, asked):
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", url)
+        with botocore(role=ROLE) as aws:
+            assert aws.keys(anew=False) is None
+    assert not asked
+
+
 # --- endpoint -------------------------------------------------------------------------------------
 
 
@@ -167,6 +262,24 @@ def test_a_profile_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) ->
         ),
         ("eu-west-1", None, {"AWS_ENDPOINT_URL": "http://a:1"}, "http://a:1"),
         ("eu-west-1", "http://c:3", {"AWS_ENDPOINT_URL_SES": "http://b:2"}, "http://c:3"),
+        (
+            "eu-west-1",
+            None,
+            {"AWS_USE_FIPS_ENDPOINT": "true"},
+            "https://email-fips.eu-west-1.amazonaws.com",
+        ),
+        (
+            "us-east-1",
+            None,
+            {"AWS_USE_DUALSTACK_ENDPOINT": "true"},
+            "https://email.us-east-1.api.aws",
+        ),
+        (
+            "us-gov-west-1",
+            None,
+            {"AWS_USE_FIPS_ENDPOINT": "true", "AWS_USE_DUALSTACK_ENDPOINT": "true"},
+            "https://email-fips.us-gov-west-1.api.aws",
+        ),
     ],
 )
 def test_the_endpoint_needs_no_credentials_and_asks_nobody(
@@ -180,6 +293,17 @@ def test_the_endpoint_needs_no_credentials_and_asks_nobody(
         monkeypatch.setenv(name, value)
     with botocore(region, configured) as aws:
         assert aws.endpoint_url("ses") == expected
+        own = expected if "AWS_ENDPOINT_URL_SES" not in environment or configured else None
+        if own is not None:
+            assert aws.endpoint_url("sesv2") == own
+
+
+def test_v2_has_an_endpoint_variable_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SES", "http://a:1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SESV2", "http://b:2")
+    with botocore() as aws:
+        assert aws.endpoint_url("ses") == "http://a:1"
+        assert aws.endpoint_url("sesv2") == "http://b:2"
 
 
 def test_the_certificates_of_the_aws_configuration_are_used(

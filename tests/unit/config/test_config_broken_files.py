@@ -201,6 +201,8 @@ ses:
     "a b": {region: ireland}
     staging: {region: eu-west-1, endpoint_url: "http://user:hunter2@simulator/", api: v1}
     other: {region: eu-west-1, api: v3}
+    role: {region: eu-west-1, external_id: x y, session_name: relay}
+    arn: {region: eu-west-1, role_arn: relay, external_id: a}
 """
 
 ACCOUNTS_SAYS = """\
@@ -209,7 +211,7 @@ ACCOUNTS_SAYS = """\
 8:62: senders[0].ses.tags.team: 7 is a number, not a tag value: if it is meant, quote it
 8:65: senders[0].ses.tags.?: 'a b' is not legal in a tag: Amazon SES allows letters, digits, '-' and '_', at most 256
 8:79: senders[0].ses.tags.ok: 'd e' is not legal in a tag: Amazon SES allows letters, digits, '-' and '_', at most 256
-12:20: senders[1].ses.account: there is no account 'asia'; there is eu, us, staging, other
+12:20: senders[1].ses.account: there is no account 'asia'; there is eu, us, staging, other, role, arn
 12:45: senders[1].ses.configuration_set: 'my set' is not a name: letters, digits, '-' and '_' are allowed, at most 64
 16:28: senders[2].limits.message_size: is more than v1 of the SES API takes, and ses.accounts.staging.api is v1: at most 10481664 octets (10236KiB)
 17:37: senders[2].ses.tenant: is known to v2 of the SES API only, and ses.accounts.staging.api is v1
@@ -221,6 +223,10 @@ ACCOUNTS_SAYS = """\
 23:21: ses.accounts.?.region: 'ireland' is not an AWS region, such as eu-west-1
 24:48: ses.accounts.staging.endpoint_url: the value is not an endpoint: write http(s)://host or http(s)://host:port and nothing more
 25:37: ses.accounts.other.api: 'v3' is not one of auto, v1, v2
+26:44: ses.accounts.role.external_id: 'x y' is not an external id: 2 to 1224 letters, digits and any of '_+=,.@:/-' are allowed
+26:63: ses.accounts.role.session_name: has no meaning without role_arn
+27:40: ses.accounts.arn.role_arn: 'relay' is not the ARN of an IAM role, such as arn:aws:iam::123456789012:role/relay
+27:60: ses.accounts.arn.external_id: 'a' is not an external id: 2 to 1224 letters, digits and any of '_+=,.@:/-' are allowed
 """
 
 SENDERS = """\

@@ -12,6 +12,7 @@ import pydantic
 import pytest
 
 from relay.config import Configuration, ListenerTlsFiles, ResolvedAccount, configuration, load
+from relay.config.configuration import AssumedRole
 from relay.config.sender import Queue
 from relay.config.words import SesApi, TlsProfile
 from relay.mail.address import Address
@@ -44,6 +45,7 @@ from tests.unit.config.written import (
 )
 
 ARN = "arn:aws:ses:us-east-1:123456789012:identity"
+ROLE = "arn:aws:iam::123456789012:role/mail/relay"
 FULL = dedent(f"""
     hostname: Relay.Example.COM
     trace_headers: minimal
@@ -91,7 +93,11 @@ FULL = dedent(f"""
       configuration_set: default
       accounts:
         eu: {{region: eu-west-1, endpoint_url: "https://vpce.example.com/", max_send_rate: 840/min}}
-        us: {{api: v2}}
+        us:
+          api: v2
+          role_arn: {ROLE}
+          external_id: partner/7
+          session_name: relay@host
     spool: {{lifetime: 2d, retry: {{first: 1m, ceiling: 30m}}}}
     """)
 
@@ -259,7 +265,14 @@ def test_a_sender_writes_as_what_from_lists() -> None:
 def test_accounts_know_their_region_and_rate() -> None:
     assert full().accounts == (
         ResolvedAccount(AccountName("eu"), "eu-west-1", "https://vpce.example.com", 14.0),
-        ResolvedAccount(AccountName("us"), "us-east-1", None, None, SesApi.V2),
+        ResolvedAccount(
+            AccountName("us"),
+            "us-east-1",
+            None,
+            None,
+            SesApi.V2,
+            AssumedRole(ROLE, "partner/7", "relay@host"),
+        ),
     )
 
 

@@ -141,6 +141,9 @@ def test_what_is_in_force_is_shown_as_the_file_would_have_it() -> None:
         "main": {
             "region": "eu-west-1",
             "endpoint_url": None,
+            "role_arn": None,
+            "external_id": None,
+            "session_name": None,
             "api": "auto",
             "max_send_rate": "auto",
         }

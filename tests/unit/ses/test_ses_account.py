@@ -92,7 +92,7 @@ def an_account(aws: FakeAws, facts: RecordingFacts, **settings: Any) -> SesAccou
         AccountSettings(**given | settings),
         clock=FrozenClock(),
         facts=facts,
-        aws=lambda _region, _url: aws,
+        aws=lambda _whereabouts: aws,
     )
 
 

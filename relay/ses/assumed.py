@@ -1,0 +1,68 @@
+"""The credentials of a role that is assumed with those of the machine.
+
+Knows STS's AssumeRole through botocore, and how little the relay needs to be allowed. Every method
+blocks and may raise anything that botocore raises.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import Any, Final
+
+from botocore.config import Config
+from botocore.credentials import (
+    AssumeRoleCredentialFetcher,
+    CredentialProvider,
+    DeferredRefreshableCredentials,
+)
+from botocore.session import Session
+
+from relay.ses.sdk import Role
+
+ACTIONS: Final = ("ses:SendRawEmail", "ses:SendEmail", "ses:GetSendQuota", "ses:GetAccount")
+LIFETIME: Final = 3600
+"""Seconds. What expires is renewed a quarter of an hour ahead: after 45 minutes."""
+
+# Whatever the role may do, its keys in this process may send and read what may be sent.
+POLICY: Final = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": ACTIONS, "Resource": "*"}],
+    },
+    separators=(",", ":"),
+)
+
+
+class AssumedRole(CredentialProvider):  # type: ignore[misc]
+    """Where a session with a role finds its credentials."""
+
+    METHOD = "relay-assume-role"
+
+    def __init__(self, source: Session, role: Role, region: str, config: Config) -> None:
+        super().__init__()
+        self._source = source
+        self._role = role
+        self._region = region
+        self._config = config
+
+    def load(self) -> Any:
+        """Return credentials that renew themselves; None where there are none to assume with."""
+        credentials = self._source.get_credentials()
+        if credentials is None:
+            return None
+        role = self._role
+        asked = {
+            "RoleSessionName": role.session_name,
+            "Policy": POLICY,
+            "DurationSeconds": LIFETIME,
+        }
+        if role.external_id:
+            asked["ExternalId"] = role.external_id
+        fetcher = AssumeRoleCredentialFetcher(
+            partial(self._source.create_client, region_name=self._region, config=self._config),
+            credentials,
+            role.arn,
+            extra_args=asked,
+        )
+        return DeferredRefreshableCredentials(fetcher.fetch_credentials, self.METHOD)
