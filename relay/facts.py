@@ -158,6 +158,13 @@ class Facts(Protocol):
         """An account's breaker opened or closed."""
         ...
 
+    def clock_skewed(self, account: AccountName, by: timedelta) -> None:
+        """SES's clock is ahead of this machine's by so much; requests are signed by SES's time.
+
+        Nothing, once they agree again.
+        """
+        ...
+
     def quota_read(self, account: AccountName, quota: SendQuota | None, complaint: str) -> None:
         """The account's quota was read, or could not be."""
         ...

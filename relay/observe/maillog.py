@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from relay.mail.address import Address
@@ -201,6 +201,13 @@ class MailLog(SpoolLog):
             self.logger.error("account.suspended", account=account, reason=reason)
         else:
             self.logger.info("account.resumed", account=account)
+
+    def clock_skewed(self, account: AccountName, by: timedelta) -> None:
+        """SES's clock is ahead of this machine's by so much; requests are signed by SES's time."""
+        seconds = by.total_seconds()
+        self._metrics.clock_skew[account].set(seconds)
+        tell = self.logger.warning if by else self.logger.info
+        tell("account.clock_skewed", account=account, ahead_seconds=seconds)
 
     def quota_read(self, account: AccountName, quota: SendQuota | None, complaint: str) -> None:
         """The account's quota was read, or could not be."""

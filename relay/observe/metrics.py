@@ -103,6 +103,7 @@ class Metrics(Instruments):
             self.request_seconds.born([name])
             self.ambiguous.born([name])
             self.breaker_open.born([name])
+            self.clock_skew.born([name])
 
     def _build_info(self) -> None:
         info = self._gauges(
@@ -261,6 +262,12 @@ class Metrics(Instruments):
         self.breaker_open = self._gauges(
             "relay_ses_breaker_open",
             "1 while sending to the account is suspended after repeated failures.",
+            "account",
+        )
+        self.clock_skew = self._gauges(
+            "relay_ses_clock_skew_seconds",
+            "How far SES's clock is ahead of this machine's, as last found when SES refused a "
+            "signature; 0 while it refuses none.",
             "account",
         )
         self.quota_rate = self._gauges(

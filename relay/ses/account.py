@@ -94,6 +94,7 @@ class SesAccount:
             Choice(settings.api),
             clock=clock,
             threads=self._reading,
+            on_skew=lambda by: facts.clock_skewed(name, by),
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._is_closed = False

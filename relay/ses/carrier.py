@@ -7,18 +7,22 @@ Knows how the pieces of a call fit together. Does not know what an answer means 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import Executor
+from datetime import timedelta
 from hashlib import sha256
 from typing import Final
 
 from relay.policy.verdict import Answer, Broken, Refused
 from relay.ports import Clock, Consignment
+from relay.ses import skew
 from relay.ses.api import Api, Choice
 from relay.ses.connection import Request
 from relay.ses.credentials import REFUSED, Credentials
 from relay.ses.frame import SLICE, Frame
 from relay.ses.lines import Line, Lines
 from relay.ses.signer import Keys
+from relay.ses.skew import Skew
 from relay.ses.spooled import SpooledBodies, SpooledBody, check_size
 
 NO_CREDENTIALS: Final = "MissingAuthenticationToken"
@@ -38,14 +42,20 @@ class SesCarrier:
         *,
         clock: Clock,
         threads: Executor,
+        on_skew: Callable[[timedelta], None],
     ) -> None:
-        """`lines` are asked only once there are credentials; `threads` read large content."""
+        """`lines` are asked only once there are credentials; `threads` read large content.
+
+        `on_skew` hears how far this machine's clock is behind SES's, whenever that has changed.
+        """
         self._credentials = credentials
         self._lines = lines
         self._choice = choice
         self._clock = clock
         self._threads = threads
         self._bodies = SpooledBodies(threads)
+        self._skew = Skew()
+        self._on_skew = on_skew
 
     async def relay(self, consignment: Consignment) -> Answer:
         """Ask SES to take the consignment; see relay.ports.Carrier."""
@@ -72,13 +82,18 @@ class SesCarrier:
     async def _ask(
         self, api: Api, line: Line, keys: Keys, body: bytes | SpooledBody, digest: str, length: int
     ) -> Answer:
-        head = line.signer.head(keys, self._clock.now(), digest=digest, length=length)
+        now = self._clock.now() + self._skew.offset
+        head = line.signer.head(keys, now, digest=digest, length=length)
         response = await line.pool.exchange(Request(head, body), length)
         if isinstance(response, Broken):
             return response
         answer = api.read(response)
-        if isinstance(answer, Refused) and answer.code in REFUSED:
-            self._credentials.refused(keys)
+        if isinstance(answer, Refused):
+            if answer.code in REFUSED:
+                self._credentials.refused(keys)
+            elif answer.code in skew.REFUSED and self._skew.learn(response, self._clock.now()):
+                # This call was refused; whoever asks next signs by the time of SES.
+                self._on_skew(self._skew.offset)
         return answer
 
 

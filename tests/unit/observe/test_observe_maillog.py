@@ -193,6 +193,13 @@ def test_the_account_is_told_of(log: Log) -> None:
     assert log.value('relay_ses_breaker_open{account="main"}') == 1
     log.facts.breaker(MAIN, opened=False, reason="")
     assert log.value('relay_ses_breaker_open{account="main"}') == 0
+    log.facts.clock_skewed(MAIN, timedelta(minutes=-20))
+    assert log.value('relay_ses_clock_skew_seconds{account="main"}') == -1200
+    assert log.lines()[-1]["event"] == "account.clock_skewed"
+    assert log.lines()[-1]["level"] == "warning"
+    log.facts.clock_skewed(MAIN, timedelta(0))
+    assert log.value('relay_ses_clock_skew_seconds{account="main"}') == 0
+    assert log.lines()[-1]["level"] == "info"
     log.facts.quota_read(MAIN, SendQuota(14, float("inf"), 3), "")
     assert log.value('relay_ses_quota_daily_recipients{account="main"}') == float("inf")
     log.facts.quota_read(MAIN, None, "AccessDenied")
@@ -236,6 +243,7 @@ def test_no_fact_makes_a_label_that_was_not_born_at_start(log: Log) -> None:
     test_facts.spool_committed(7, 0.001)
     test_facts.spool_failed(OSError("disk"))
     test_facts.spool_recovered(1, 0, 0, 0)
+    test_facts.clock_skewed(MAIN, timedelta(hours=1))
     test_facts.quota_read(MAIN, SendQuota(1, 1, 1), "")
     test_facts.service("started", version="x")
     after = {child for child in log.children() if "quota" not in child}

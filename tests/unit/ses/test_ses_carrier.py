@@ -50,6 +50,8 @@ async def carrying(
     tell: Callable[[Keys | None, str], None] = lambda _keys, _complaint: None,
     api: Preference = Preference.AUTO,
     url: str = "",
+    clock: FrozenClock | None = None,
+    skews: list[timedelta] | None = None,
 ) -> AsyncIterator[SesCarrier]:
     left = list(finds)
 
@@ -65,7 +67,14 @@ async def carrying(
         async with serving(script) as server:
             aws = Somewhere(url or f"http://127.0.0.1:{server.port}")
             lines = Lines(lambda: aws, region="eu-west-1", deadlines=Deadlines(), threads=threads)
-            yield SesCarrier(credentials, lines, Choice(api), clock=FrozenClock(), threads=threads)
+            yield SesCarrier(
+                credentials,
+                lines,
+                Choice(api),
+                clock=clock or FrozenClock(),
+                threads=threads,
+                on_skew=([] if skews is None else skews).append,
+            )
             await lines.close()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -256,3 +265,70 @@ async def test_keys_that_ses_calls_expired_are_replaced_for_the_next_call() -> N
 async def test_what_ses_does_is_returned_not_raised(said: bytes, answer: Answer) -> None:
     async with carrying(Teller(said), OLD) as carrier:
         assert await carrier.relay(a_consignment()) == answer
+
+
+def at(date: str, answer: bytes) -> bytes:
+    """Return an answer that bears a Date field."""
+    return answer.replace(b"\r\n", f"\r\nDate: {date}\r\n".encode(), 1)
+
+
+def stamps(teller: Teller) -> list[str]:
+    return [head.split(b"X-Amz-Date: ")[1][:16].decode() for head in teller.heads]
+
+
+TOO_LATE = http(400, REFUSED.format("RequestExpired", "Request has expired."))
+WRONG_KEY = http(403, REFUSED.format("SignatureDoesNotMatch", "not the signature you provided"))
+
+
+@pytest.mark.P8
+async def test_a_clock_that_ses_does_not_believe_is_corrected_and_told() -> None:
+    teller = Teller(
+        at("Sun, 01 Mar 2026 14:30:00 GMT", TOO_LATE),
+        http(200, TAKEN.format("m-1")),
+        # Somebody has set the clock right: now the correction is what is wrong.
+        at("Sun, 01 Mar 2026 14:31:00 GMT", TOO_LATE),
+        http(200, TAKEN.format("m-2")),
+    )
+    clock, skews = FrozenClock(), list[timedelta]()
+    async with carrying(teller, OLD, clock=clock, skews=skews) as carrier:
+        assert isinstance(await carrier.relay(a_consignment()), Refused)
+        assert await carrier.relay(a_consignment()) == Accepted("m-1")
+        clock.step(timedelta(hours=2, minutes=31))
+        assert isinstance(await carrier.relay(a_consignment()), Refused)
+        assert await carrier.relay(a_consignment()) == Accepted("m-2")
+    assert stamps(teller) == [
+        "20260301T120000Z",
+        "20260301T143000Z",
+        "20260301T170100Z",
+        "20260301T143100Z",
+    ]
+    assert skews == [timedelta(hours=2, minutes=30), timedelta(0)]
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        "Sun, 01 Mar 2026 12:00:59 GMT",
+        "Sun, 01 Mar 2026 11:59:01 -0000",
+        "yesterday",
+        "Sun, 99 Mar 2026 12:00:59 GMT",
+        "",
+    ],
+)
+async def test_a_wrong_key_is_not_taken_for_a_wrong_clock(date: str) -> None:
+    teller, skews = Teller(at(date, WRONG_KEY)), list[timedelta]()
+    async with carrying(teller, OLD, skews=skews) as carrier:
+        for _ in range(2):
+            assert isinstance(await carrier.relay(a_consignment()), Refused)
+    assert set(stamps(teller)) == {"20260301T120000Z"}
+    assert skews == []
+
+
+async def test_what_ses_says_of_its_time_otherwise_is_not_looked_at() -> None:
+    throttled = http(400, REFUSED.format("Throttling", "slow"))
+    teller, skews = Teller(at("Sun, 01 Mar 2026 18:00:00 GMT", throttled)), list[timedelta]()
+    async with carrying(teller, OLD, skews=skews) as carrier:
+        for _ in range(2):
+            assert isinstance(await carrier.relay(a_consignment()), Refused)
+    assert set(stamps(teller)) == {"20260301T120000Z"}
+    assert skews == []
