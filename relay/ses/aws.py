@@ -15,6 +15,7 @@ from botocore.config import Config
 from botocore.credentials import CredentialResolver
 from botocore.loaders import create_loader
 from botocore.session import Session
+from botocore.utils import get_environ_proxies
 
 from relay.ports import SendQuota
 from relay.ses.assumed import AssumedRole
@@ -70,6 +71,11 @@ class Botocore:
         url: str = client.meta.endpoint_url
         client.close()
         return url
+
+    def proxy(self, url: str) -> str | None:
+        """Return the proxy that HTTPS_PROXY and NO_PROXY name for a URL, if any."""
+        proxy: str | None = get_environ_proxies(url).get(url.partition(":")[0])
+        return proxy
 
     def ca_bundle(self) -> str | None:
         """Return the file of trusted certificates that the AWS configuration names, if any."""

@@ -43,6 +43,7 @@ class Request:
 
     head: bytes
     body: bytes | SlicedBody
+    opens_tunnel: bool = False
 
 
 class Connection(asyncio.Protocol):
@@ -94,7 +95,7 @@ class Connection(asyncio.Protocol):
         """
         outcome: asyncio.Future[Response | Broken] = self._loop.create_future()
         self._outcome = outcome
-        self._reader = ResponseReader()
+        self._reader = ResponseReader(opens_tunnel=request.opens_tunnel)
         self._is_begun = self._is_handed_over = self.is_reusable = False
         deadline = self._loop.call_later(allowed, self._expire, allowed)
         try:

@@ -22,6 +22,7 @@ _LENGTH: Final = re.compile(rb"[0-9]{1,19}")
 _CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?")
 _CHUNK_LINE_LIMIT: Final = 1024
 _NO_BODY: Final = frozenset({204, 304})
+_REDIRECTION: Final = 300
 _FINAL: Final = 200  # everything below is interim (RFC 9110 section 15.2)
 
 
@@ -42,9 +43,11 @@ class Response:
 class ResponseReader:
     """Reads the answer to one request."""
 
-    __slots__ = ("_buffer", "_ended", "_steps", "has_begun")
+    __slots__ = ("_buffer", "_ended", "_opens_tunnel", "_steps", "has_begun")
 
-    def __init__(self) -> None:
+    def __init__(self, *, opens_tunnel: bool = False) -> None:
+        """`opens_tunnel`: the request was CONNECT, and the octets of a success are the tunnel's."""
+        self._opens_tunnel = opens_tunnel
         self.has_begun = False
         """A final status line was read: the peer has made up its mind."""
         self._buffer = bytearray()
@@ -87,6 +90,9 @@ class ResponseReader:
         self.has_begun = True
         tokens = {token.strip() for token in fields.get(b"connection", b"").lower().split(b",")}
         keeps_alive = minor == b"1" and b"close" not in tokens
+        if self._opens_tunnel and status < _REDIRECTION:
+            # There is neither body nor end, whatever the fields say, also of HTTP/1.0.
+            return Response(status, fields, b"", keeps_alive=True)
         if status in _NO_BODY:
             body = b""
         elif (coding := fields.get(b"transfer-encoding")) is not None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from relay.ses.api import Api
 from relay.ses.endpoint import Endpoint
 from relay.ses.pool import Deadlines, Pool
+from relay.ses.proxy import Proxy
 from relay.ses.sdk import Aws
 from relay.ses.signer import Signer
 
@@ -72,14 +73,18 @@ class Lines:
 
     def _draw(self, api: Api) -> Line:
         aws = self._aws()
-        root = Endpoint.parse(aws.endpoint_url(api.service))
+        url = aws.endpoint_url(api.service)
+        root = Endpoint.parse(url)
         path = root.path.removesuffix("/") + api.path if api.path else root.path
         endpoint = replace(root, path=path)
         place = replace(root, path="")
         pool = self._pools.get(place)
         if pool is None:
             tls = self._tls_context(aws) if root.is_tls else None
-            pool = self._pools[place] = Pool(root, tls, deadlines=self._deadlines)
+            # Without TLS a proxy would read the mail, and so would everybody on the way.
+            by = aws.proxy(url) if root.is_tls else None
+            proxy = None if by is None else Proxy.parse(by)
+            pool = self._pools[place] = Pool(root, tls, deadlines=self._deadlines, proxy=proxy)
         return Line(pool, Signer(endpoint, self._region, api.content_type))
 
     def _tls_context(self, aws: Aws) -> ssl.SSLContext:

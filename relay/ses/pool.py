@@ -16,12 +16,14 @@ from relay.policy.verdict import Broken, Stage
 from relay.ses.connection import Connection, Request, describe
 from relay.ses.endpoint import Endpoint
 from relay.ses.http1 import Response
+from relay.ses.proxy import Proxy
 from relay.ses.tls import TlsChannel
 
 CONNECTIONS: Final = 128
 """A bound on file descriptors, well above the calls that delivery makes at once."""
 
 _CLOSING: Final = "the relay is closing its connections"
+_TUNNELS: Final = range(200, 300)
 _MEBI: Final = 1024 * 1024
 
 
@@ -47,11 +49,14 @@ class Pool:
         tls: ssl.SSLContext | None,
         *,
         deadlines: Deadlines,
+        proxy: Proxy | None = None,
         limit: int = CONNECTIONS,
     ) -> None:
+        """With a proxy every connection is a tunnel through it."""
         self._endpoint = endpoint
         self._tls = tls
         self._deadlines = deadlines
+        self._proxy = proxy
         self._limit = limit
         self._idle_limit = deadlines.idle.total_seconds()
         self._answer_limit = deadlines.answer.total_seconds()
@@ -115,22 +120,28 @@ class Pool:
             return Broken(Stage.NOT_SENT, _CLOSING)
         if len(self._open) + self._dialling >= self._limit:
             return Broken(Stage.NOT_SENT, f"all {self._limit} connections are in use")
-        opened = await self._dial()
+        proxy, endpoint = self._proxy, self._endpoint
+        if proxy is None:
+            opened = await self._dial(endpoint.host, endpoint.port, endpoint.authority)
+        else:
+            opened = await self._dial(proxy.host, proxy.port, f"the proxy {proxy.name}")
+            if isinstance(opened, Connection):
+                opened = await self._tunnel(opened, proxy)
         if isinstance(opened, Broken) or self._tls is None:
             return opened
         return await self._secure(opened, self._tls)
 
-    async def _dial(self) -> Connection | Broken:
-        endpoint, seconds = self._endpoint, self._deadlines.connect.total_seconds()
+    async def _dial(self, host: str, port: int, name: str) -> Connection | Broken:
+        seconds = self._deadlines.connect.total_seconds()
         loop = asyncio.get_running_loop()
         self._dialling += 1
         try:
             async with asyncio.timeout(seconds):
                 _, connection = await loop.create_connection(
-                    lambda: Connection(self._lost), endpoint.host, endpoint.port
+                    lambda: Connection(self._lost), host, port
                 )
         except OSError as error:
-            return _unopened(f"no connection to {endpoint.authority}", error, seconds)
+            return _unopened(f"no connection to {name}", error, seconds)
         finally:
             self._dialling -= 1
         if self._is_closed:
@@ -138,6 +149,18 @@ class Pool:
             return Broken(Stage.NOT_SENT, _CLOSING)
         self._open.add(connection)
         return connection
+
+    async def _tunnel(self, connection: Connection, proxy: Proxy) -> Connection | Broken:
+        """Have the proxy connect; whatever becomes of that, nothing of a mail was sent."""
+        seconds = self._deadlines.connect.total_seconds()
+        request = Request(proxy.request(self._endpoint), b"", opens_tunnel=True)
+        outcome = await connection.exchange(request, seconds)
+        if isinstance(outcome, Response) and outcome.status in _TUNNELS and connection.is_reusable:
+            return connection
+        connection.abort()
+        said = f"HTTP {outcome.status}" if isinstance(outcome, Response) else outcome.what
+        what = f"no tunnel to {self._endpoint.authority} by the proxy {proxy.name}: {said}"
+        return Broken(Stage.NOT_SENT, what)
 
     async def _secure(self, connection: Connection, tls: ssl.SSLContext) -> Connection | Broken:
         endpoint, seconds = self._endpoint, self._deadlines.tls.total_seconds()

@@ -39,6 +39,10 @@ class Aws(Protocol):
         """Return where SES is, for `ses` (v1) or `sesv2`. Asks nobody."""
         ...
 
+    def proxy(self, url: str) -> str | None:
+        """Return the URL of the proxy by which that one is reached, if any. Asks nobody."""
+        ...
+
     def ca_bundle(self) -> str | None:
         """Return a file of trusted certificates to use instead of the system's, if any."""
         ...

@@ -306,6 +306,25 @@ def test_v2_has_an_endpoint_variable_of_its_own(monkeypatch: pytest.MonkeyPatch)
         assert aws.endpoint_url("sesv2") == "http://b:2"
 
 
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, None),
+        ({"HTTPS_PROXY": "http://proxy:3128"}, "http://proxy:3128"),
+        ({"https_proxy": "proxy:3128"}, "proxy:3128"),
+        ({"HTTP_PROXY": "http://proxy:3128"}, None),
+        ({"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": ".amazonaws.com"}, None),
+    ],
+)
+def test_the_proxy_is_that_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], expected: str | None
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with botocore() as aws:
+        assert aws.proxy("https://email.eu-west-1.amazonaws.com") == expected
+
+
 def test_the_certificates_of_the_aws_configuration_are_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -57,6 +57,9 @@ class Somewhere:
         del service
         return self._url
 
+    def proxy(self, url: str) -> None:
+        del url
+
     def ca_bundle(self) -> None:
         return None
 

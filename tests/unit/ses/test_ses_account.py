@@ -48,6 +48,10 @@ class FakeAws:
         assert service == "ses", "v2 was looked for before it was needed"
         return self._give(self.url)
 
+    def proxy(self, url: str) -> str | None:
+        del url
+        return None
+
     def ca_bundle(self) -> str | None:
         return self.bundle
 
