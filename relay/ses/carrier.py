@@ -89,11 +89,11 @@ class SesCarrier:
             return response
         answer = api.read(response)
         if isinstance(answer, Refused):
-            if answer.code in REFUSED:
-                self._credentials.refused(keys)
-            elif answer.code in skew.REFUSED and self._skew.learn(response, self._clock.now()):
+            if answer.code in skew.REFUSED and self._skew.learn(response, self._clock.now()):
                 # This call was refused; whoever asks next signs by the time of SES.
                 self._on_skew(self._skew.offset)
+            elif answer.code in REFUSED:
+                self._credentials.refused(keys)
         return answer
 
 

@@ -20,10 +20,12 @@ REFUSED: Final = frozenset(
         "ExpiredToken",
         "ExpiredTokenException",
         "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "SignatureDoesNotMatch",
         "UnrecognizedClientException",
     }
 )
-"""SES's codes for keys that others may replace: expired, or deleted after a rotation."""
+"""SES's codes for keys that others may replace: expired, deleted after a rotation, or mistyped."""
 
 
 class KeySource(Protocol):

@@ -230,9 +230,10 @@ async def test_without_credentials_nothing_is_asked() -> None:
     assert not teller.heads
 
 
-async def test_keys_that_ses_calls_expired_are_replaced_for_the_next_call() -> None:
-    expired = http(403, REFUSED.format("ExpiredToken", "The security token has expired"))
-    teller = Teller(expired, http(200, TAKEN.format("m-1")))
+@pytest.mark.P8
+@pytest.mark.parametrize("code", ["ExpiredToken", "InvalidClientTokenId", "SignatureDoesNotMatch"])
+async def test_keys_that_ses_refuses_are_replaced_for_the_next_call(code: str) -> None:
+    teller = Teller(http(403, REFUSED.format(code, "no")), http(200, TAKEN.format("m-1")))
     renewed = asyncio.Event()
 
     def tell(keys: Keys | None, _complaint: str) -> None:
@@ -241,7 +242,7 @@ async def test_keys_that_ses_calls_expired_are_replaced_for_the_next_call() -> N
 
     async with carrying(teller, OLD, NEW, tell=tell) as carrier:
         refused = await carrier.relay(a_consignment())
-        assert refused == Refused(403, "ExpiredToken", "The security token has expired")
+        assert refused == Refused(403, code, "no")
         await renewed.wait()
         assert await carrier.relay(a_consignment()) == Accepted("m-1")
     assert b"Credential=AKIDOLD/" in teller.heads[0]
