@@ -1,6 +1,6 @@
 """CPU and rate per message, ours and the others', in alternating runs on one machine.
 
-First the SMTP side alone and the store alone, then the whole way of a message.
+First the SMTP side, the store and the way to SES alone, then the whole way of a message.
 `make bench`, or `python -m bench --messages 5000 --runs 5`, or `python -m bench --only store`.
 Absolute times drift with the machine; the ratios are what counts.
 """
@@ -13,7 +13,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 
-from bench import smtp_side, store_side, subjects
+from bench import ses_side, smtp_side, store_side, subjects
 from bench.processes import cpu_seconds
 from bench.stand_in import ses_stand_in
 from bench.subjects import Subject
@@ -89,12 +89,16 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=10)
     parser.add_argument("--size", type=int, default=4096, help="octets of each message's body")
     parser.add_argument("--runs", type=int, default=3, help="alternating runs of each subject")
-    parser.add_argument("--only", choices=("smtp", "store", "whole"), help="one of the parts")
+    parser.add_argument(
+        "--only", choices=("smtp", "store", "ses", "whole"), help="one of the parts"
+    )
     arguments = parser.parse_args()
     if arguments.only in {None, "smtp"}:
         smtp_side.measure(arguments.runs)
     if arguments.only in {None, "store"}:
         store_side.measure(arguments.runs)
+    if arguments.only in {None, "ses"}:
+        ses_side.measure(arguments.runs)
     if arguments.only not in {None, "whole"}:
         return
     load = Load(arguments.messages, arguments.clients, arguments.size)

@@ -17,6 +17,7 @@ _ANSWER: Final = (
     "<SendRawEmailResult><MessageId>0102018f-bench-000000</MessageId></SendRawEmailResult>"
     "<ResponseMetadata><RequestId>bench</RequestId></ResponseMetadata></SendRawEmailResponse>"
 )
+_ANSWER_V2: Final = '{"MessageId":"0102018f-bench-000000"}'
 _CONFIG: Final = """
 worker_processes 1;
 daemon off;
@@ -36,6 +37,7 @@ http {{
     default_type text/xml;
     server {{
         listen 127.0.0.1:{port};
+        location /v2/ {{ default_type application/json; return 200 '{answer_v2}'; }}
         location / {{ return 200 '{answer}'; }}
     }}
 }}
@@ -66,7 +68,7 @@ def wait_for_port(port: int, *, seconds: float = 30.0) -> None:
 
 @contextmanager
 def ses_stand_in() -> Iterator[str]:
-    """Run nginx answering every request as SES answers SendRawEmail; yield its URL."""
+    """Run nginx answering every request as SES answers one that sends; yield its URL."""
     nginx = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/bin")
     if nginx is None:
         raise SystemExit("bench: nginx is not installed (Debian: apt-get install nginx-light)")
@@ -75,7 +77,9 @@ def ses_stand_in() -> Iterator[str]:
         # The worker runs as another user and must reach its directories.
         directory.chmod(0o755)
         config = directory / "nginx.conf"
-        config.write_text(_CONFIG.format(directory=directory, port=port, answer=_ANSWER))
+        config.write_text(
+            _CONFIG.format(directory=directory, port=port, answer=_ANSWER, answer_v2=_ANSWER_V2)
+        )
         process = subprocess.Popen([nginx, "-e", directory / "error.log", "-c", config])
         try:
             wait_for_port(port)
