@@ -6,9 +6,12 @@ Knows the wire form of API version 2010-12-01. Does not know endpoints, credenti
 from __future__ import annotations
 
 from binascii import b2a_base64
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote_plus
 
+from relay.mail.address import Address
+from relay.policy.sender import Route
 from relay.ports import Consignment
 from relay.ses.frame import Frame
 
@@ -26,27 +29,46 @@ def frame(consignment: Consignment) -> Frame:
     reverse-path there is no Source, and SES takes the feedback address from the content; an empty
     ConfigurationSetName is an error to it.
     """
-    route, reverse_path = consignment.route, consignment.mail.envelope.reverse_path
-    parts = [_ACTION]
-    if reverse_path is not None:
-        parts.append(f"Source={_quote(str(reverse_path))}")
+    tags = consignment.tags
+    parts = [_beginning(consignment.mail.envelope.reverse_path)]
     parts += [
-        f"Destinations.member.{number}={_quote(str(recipient))}"
+        f"&Destinations.member.{number}={_quote(str(recipient))}"
         for number, recipient in enumerate(consignment.recipients, 1)
     ]
-    for number, (name, value) in enumerate(consignment.tags, 1):
-        parts.append(f"Tags.member.{number}.Name={_quote(name)}")
-        parts.append(f"Tags.member.{number}.Value={_quote(value)}")
-    if route.configuration_set:
-        parts.append(f"ConfigurationSetName={_quote(route.configuration_set)}")
-    if route.source_arn:
-        parts.append(f"SourceArn={_quote(route.source_arn)}")
-    if route.from_arn:
-        parts.append(f"FromArn={_quote(route.from_arn)}")
-    if route.return_path_arn:
-        parts.append(f"ReturnPathArn={_quote(route.return_path_arn)}")
-    parts.append("RawMessage.Data=")
-    return Frame("&".join(parts).encode("ascii"), b"", encode)
+    if tags:
+        parts.append(_tag(1, *tags[0]))
+    parts.append(_rest(tags[1:], consignment.route))
+    return Frame("".join(parts).encode("ascii"), b"", encode)
+
+
+# Most of a form is the same in all mail of a sender: the first tag names the mail, the others what
+# it belongs to.
+
+
+@lru_cache(maxsize=1024)
+def _beginning(reverse_path: Address | None) -> str:
+    return _ACTION if reverse_path is None else f"{_ACTION}&Source={_quote(str(reverse_path))}"
+
+
+@lru_cache(maxsize=1024)
+def _rest(tags: tuple[tuple[str, str], ...], route: Route) -> str:
+    parts = [_tag(number, *tag) for number, tag in enumerate(tags, 2)]
+    parts += [
+        f"&{name}={_quote(value)}"
+        for name, value in (
+            ("ConfigurationSetName", route.configuration_set),
+            ("SourceArn", route.source_arn),
+            ("FromArn", route.from_arn),
+            ("ReturnPathArn", route.return_path_arn),
+        )
+        if value
+    ]
+    parts.append("&RawMessage.Data=")
+    return "".join(parts)
+
+
+def _tag(number: int, name: str, value: str) -> str:
+    return f"&Tags.member.{number}.Name={_quote(name)}&Tags.member.{number}.Value={_quote(value)}"
 
 
 def _quote(text: str) -> str:

@@ -46,6 +46,8 @@ class Signer:
             f"Content-Type: {content_type}\r\nX-Amz-Date: "
         )
         self._region = region
+        self._second: datetime | None = None
+        self._stamp = self._scope = ""
         self._key = b""
         self._key_of = ("", "")
 
@@ -54,8 +56,9 @@ class Signer:
 
         `now` is UTC; SES refuses a signature more than a few minutes from its own clock.
         """
-        stamp = now.isoformat(timespec="seconds")[:19].replace("-", "").replace(":", "") + "Z"
-        date = stamp[:8]
+        if now.replace(microsecond=0) != self._second:
+            self._begin_second(now)
+        stamp, scope = self._stamp, self._scope
         if keys.token:
             canonical_token = f"x-amz-security-token:{keys.token}\n"
             token = f"X-Amz-Security-Token: {keys.token}\r\n"
@@ -64,9 +67,8 @@ class Signer:
             canonical_token = token = ""
             signed = "content-type;host;x-amz-date"
         canonical = f"{self._canonical}{stamp}\n{canonical_token}\n{signed}\n{digest}"
-        scope = f"{date}/{self._region}/{_SERVICE}/aws4_request"
         to_sign = f"{_ALGORITHM}\n{stamp}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
-        key = self._signing_key(keys.secret_key, date)
+        key = self._signing_key(keys.secret_key, stamp[:8])
         signature = hmac_digest(key, to_sign.encode(), "sha256").hex()
         return (
             f"{self._head}{stamp}\r\n{token}"
@@ -74,6 +76,12 @@ class Signer:
             f"SignedHeaders={signed}, Signature={signature}\r\n"
             f"Content-Length: {length}\r\n\r\n"
         ).encode("ascii")
+
+    def _begin_second(self, now: datetime) -> None:
+        """Write the time down, which many requests have in common."""
+        self._second = now.replace(microsecond=0)
+        self._stamp = now.strftime("%Y%m%dT%H%M%SZ")
+        self._scope = f"{self._stamp[:8]}/{self._region}/{_SERVICE}/aws4_request"
 
     def _signing_key(self, secret: str, date: str) -> bytes:
         """Derive the key of that secret and day; the last one is kept."""
