@@ -28,10 +28,10 @@ SPOOL_AGAIN: Final = 1.0
 # How long a sender rests whose outcomes cannot be recorded, in seconds: what goes out meanwhile may
 # go out again.
 UNRECORDED_REST: Final = 300.0
-# What a drain waits for at most, in seconds: longer than a call may take, which is 80. With the
+# What a drain waits for at most, in seconds: longer than a call of 40 MB may take, 126. With the
 # grace of clients before it, it is over before the supervisor's patience (TimeoutStopSec of the
 # unit).
-DRAIN_LIMIT: Final = 90.0
+DRAIN_LIMIT: Final = 130.0
 _FAR: Final = 3600.0
 
 
