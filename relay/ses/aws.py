@@ -108,10 +108,11 @@ class Botocore:
 
     def _opened(self) -> Session:
         if self._session is None:
-            self._session = _new_session()
+            region = self._whereabouts.region
+            self._session = _new_session(region)
             if (role := self._whereabouts.role) is not None:
                 # Whoever asks it for credentials, its clients too, gets those of the role.
-                assumed = AssumedRole(_new_session(), role, self._whereabouts.region, _CONFIG)
+                assumed = AssumedRole(_new_session(region), role, region, _CONFIG)
                 resolver = CredentialResolver([assumed])
                 self._session.register_component("credential_provider", resolver)
         return self._session
@@ -126,8 +127,10 @@ class Botocore:
         )
 
 
-def _new_session() -> Session:
+def _new_session(region: str) -> Session:
     session = Session()
+    # Where the providers ask STS: a web identity needs no other region than the account has.
+    session.set_config_variable("region", region)
     session.register_component("data_loader", _DEFINITIONS)
     return session
 

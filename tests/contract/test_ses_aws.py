@@ -61,7 +61,7 @@ def answering(*answers: tuple[int, str]) -> Iterator[tuple[str, list[bytes]]]:
             self.end_headers()
             self.wfile.write(body.encode())
 
-        do_POST = do_GET  # noqa: N815
+        do_POST = do_PUT = do_GET  # noqa: N815
 
         def log_message(self, *_: object) -> None:
             pass
@@ -138,6 +138,33 @@ def test_credentials_of_a_role_are_renewed_ahead_of_their_end(
             assert aws.keys(anew=False) == Keys("ASIAROLE3", "secret", "token-3")
             assert len(asked) == 3
             assert aws.keys(anew=True) == Keys("ASIAROLE4", "secret", "token-4")
+
+
+def test_credentials_of_an_instance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
+    status, role = of_a_role(1, timedelta(hours=6))
+    told = status, json.dumps({"Code": "Success", **json.loads(role)})
+    with answering((200, "v2-token"), (200, "relay"), told) as (url, asked):
+        monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", url)
+        with botocore() as aws:
+            assert aws.keys(anew=False) == Keys("ASIAROLE1", "secret", "token-1")
+            assert aws.keys(anew=False) == Keys("ASIAROLE1", "secret", "token-1")
+    assert len(asked) == 3
+
+
+def test_credentials_of_a_web_identity(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As in Kubernetes: a token in a file, and no region but the account's."""
+    (tmp_path / "token").write_text("web-token")
+    status, answer = assumed(1, timedelta(hours=1))
+    taken = status, answer.replace("AssumeRole", "AssumeRoleWithWebIdentity")
+    with answering(taken) as (url, asked):
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", url)
+        monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+        monkeypatch.setenv("AWS_ROLE_ARN", ROLE.arn)
+        with botocore() as aws:
+            assert aws.keys(anew=False) == Keys("ASIAROLE1", "secret", "token-1")
+    (body,) = asked
+    assert b"WebIdentityToken=web-token" in body
 
 
 def test_where_there_are_no_credentials_the_next_look_sees_what_has_come(tmp_path: Path) -> None:
