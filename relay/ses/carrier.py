@@ -82,8 +82,8 @@ class SesCarrier:
     async def _ask(
         self, api: Api, line: Line, keys: Keys, body: bytes | SpooledBody, digest: str, length: int
     ) -> Answer:
-        now = self._clock.now() + self._skew.offset
-        head = line.signer.head(keys, now, digest=digest, length=length)
+        offset = self._skew.offset
+        head = line.signer.head(keys, self._clock.now() + offset, digest=digest, length=length)
         response = await line.pool.exchange(Request(head, body), length)
         if isinstance(response, Broken):
             return response
@@ -92,7 +92,8 @@ class SesCarrier:
             if answer.code in skew.REFUSED and self._skew.learn(response, self._clock.now()):
                 # This call was refused; whoever asks next signs by the time of SES.
                 self._on_skew(self._skew.offset)
-            elif answer.code in REFUSED:
+            elif answer.code in REFUSED and offset == self._skew.offset:
+                # Not one of those that were on their way when the clock was found out.
                 self._credentials.refused(keys)
         return answer
 

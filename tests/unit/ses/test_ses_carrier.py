@@ -306,6 +306,27 @@ async def test_a_clock_that_ses_does_not_believe_is_corrected_and_told() -> None
     assert skews == [timedelta(hours=2, minutes=30), timedelta(0)]
 
 
+@pytest.mark.P8
+async def test_calls_at_once_by_a_wrong_clock_are_no_reason_to_doubt_the_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    both, doubted = asyncio.Barrier(2), list[Keys]()
+
+    async def script(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            await both.wait()
+            await peer.say(at("Sun, 01 Mar 2026 14:30:00 GMT", WRONG_KEY))
+
+    async with carrying(script, OLD) as carrier:
+        monkeypatch.setattr(carrier._credentials, "refused", doubted.append)
+        # By the time of SES, the second time, it is the key that is wrong.
+        for expected in ([], [OLD, OLD]):
+            answers = await asyncio.gather(*(carrier.relay(a_consignment()) for _ in range(2)))
+            assert all(isinstance(answer, Refused) for answer in answers)
+            assert doubted == expected
+
+
 @pytest.mark.parametrize(
     "date",
     [
