@@ -108,12 +108,22 @@ _PAUSED: Final = frozenset(
     }
 )
 _CONFIGURATION: Final = frozenset(
+    {"ConfigurationSetDoesNotExist", "ConfigurationSetDoesNotExistException", "NotFoundException"}
+)
+# One configuration set, and so not the account: others go on through theirs.
+_SET_PAUSED: Final = frozenset(
+    {"ConfigurationSetSendingPausedException", "ConfigurationSetSendingPaused"}
+)
+_DENIED: Final = frozenset({"AccessDenied", "AccessDeniedException", "NotAuthorized"})
+# SES itself says that it did not do it.
+_NOT_NOW: Final = frozenset(
     {
-        "ConfigurationSetDoesNotExist",
-        "ConfigurationSetDoesNotExistException",
-        "ConfigurationSetSendingPausedException",
-        "ConfigurationSetSendingPaused",
-        "NotFoundException",
+        "ServiceUnavailable",
+        "ServiceUnavailableException",
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "ConflictException",
+        "ConcurrentModificationException",
     }
 )
 _INVALID: Final = frozenset({"InvalidParameterValue", "BadRequestException"})
@@ -166,7 +176,9 @@ def _refused(answer: Refused, recipients: Sequence[Address]) -> Outcome:
         return _deferred("paused", Blame.OPERATOR, 451, "4.3.2", words)
     if code in _CONFIGURATION:
         return _deferred("configuration", Blame.OPERATOR, 451, "4.3.5", words)
-    if code.startswith("AccessDenied"):
+    if code in _SET_PAUSED:
+        return _deferred("configuration", Blame.OPERATOR, 451, "4.3.2", words)
+    if code in _DENIED:
         return _deferred("access_denied", Blame.OPERATOR, 451, "4.3.5", words)
     if code.startswith("MailFromDomainNotVerified"):
         # An MX record that cannot be read now may be readable soon.
@@ -177,8 +189,7 @@ def _refused(answer: Refused, recipients: Sequence[Address]) -> Outcome:
         return _invalid(message, words)
     if code == "RequestEntityTooLargeException":
         return _failed("too_large", Blame.MESSAGE, "5.3.4", words)
-    if code.startswith(("ServiceUnavailable", "RequestTimeout")):
-        # SES itself says that it did not take it.
+    if code in _NOT_NOW:
         return _deferred("server", Blame.SERVICE, 451, "4.3.0", words)
     if answer.http_status >= _HTTP_SERVER_ERROR:
         # It broke inside SES, or a proxy gave up waiting: nobody says that it was not taken.
@@ -189,6 +200,7 @@ def _refused(answer: Refused, recipients: Sequence[Address]) -> Outcome:
 
 def _throttled(message: str, words: str) -> Outcome:
     text = message.lower()
+    # Any other text too: whatever there is too much of, less of it is what helps.
     if "daily message quota" in text:
         return _deferred("quota", Blame.OPERATOR, 452, "4.4.5", words, QUOTA_WAIT)
     return _deferred("throttled", Blame.SERVICE, 451, "4.4.5", words, RATE_WAIT)

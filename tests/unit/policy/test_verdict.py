@@ -37,24 +37,39 @@ def test_an_accepted_call_is_relayed_not_delivered() -> None:
         (429, "TooManyRequestsException", "Maximum sending rate exceeded.", "throttled", "service", "451 4.4.5"),
         (400, "Throttling", "Daily message quota exceeded.", "quota", "operator", "452 4.4.5"),
         (400, "LimitExceededException", "Daily message quota exceeded.", "quota", "operator", "452 4.4.5"),
+        (429, "TooManyRequestsException", "Daily message quota exceeded.", "quota", "operator", "452 4.4.5"),
         (400, "ThrottlingException", "Rate exceeded", "throttled", "service", "451 4.4.5"),
+        (400, "Throttling", "Maximum SigV2 SMTP sending rate exceeded", "throttled", "service", "451 4.4.5"),
+        (400, "LimitExceededException", "Too many instances", "throttled", "service", "451 4.4.5"),
         (400, "MessageRejected", NOT_VERIFIED, "not_verified", "operator", "451 4.3.5"),
         (400, "MessageRejected", PAUSED, "paused", "operator", "451 4.3.2"),
         (400, "AccountSendingPausedException", "", "paused", "operator", "451 4.3.2"),
         (400, "SendingPausedException", "", "paused", "operator", "451 4.3.2"),
         (400, "AccountSuspendedException", "", "paused", "operator", "451 4.3.2"),
-        (400, "ConfigurationSetSendingPausedException", "", "configuration", "operator", "451 4.3.5"),
+        (400, "AccountSendingPaused", "", "paused", "operator", "451 4.3.2"),
+        (400, "MessageRejected", "This account is suspended.", "paused", "operator", "451 4.3.2"),
+        (400, "ConfigurationSetSendingPausedException", "", "configuration", "operator", "451 4.3.2"),
+        (400, "ConfigurationSetDoesNotExistException", "", "configuration", "operator", "451 4.3.5"),
         (400, "ConfigurationSetDoesNotExist", "Configuration set <x>", "configuration", "operator", "451 4.3.5"),
         (404, "NotFoundException", "", "configuration", "operator", "451 4.3.5"),
         (400, "MailFromDomainNotVerifiedException", "", "not_verified", "operator", "451 4.4.3"),
         (403, "AccessDenied", "User `arn' is not authorized", "access_denied", "operator", "451 4.3.5"),
         (403, "AccessDeniedException", "", "access_denied", "operator", "451 4.3.5"),
+        (400, "NotAuthorized", "", "access_denied", "operator", "451 4.3.5"),
         (403, "ExpiredToken", "", "credentials", "operator", "451 4.3.5"),
+        (403, "ExpiredTokenException", "", "credentials", "operator", "451 4.3.5"),
+        (403, "UnrecognizedClientException", "", "credentials", "operator", "451 4.3.5"),
+        (403, "InvalidSignatureException", "Signature not yet current", "credentials", "operator", "451 4.3.5"),
+        (400, "IncompleteSignature", "", "credentials", "operator", "451 4.3.5"),
+        (403, "OptInRequired", "", "credentials", "operator", "451 4.3.5"),
+        (0, "MissingAuthenticationToken", "no AWS credentials were found", "credentials", "operator", "451 4.3.5"),
         (403, "InvalidClientTokenId", "", "credentials", "operator", "451 4.3.5"),
         (403, "SignatureDoesNotMatch", "", "credentials", "operator", "451 4.3.5"),
         (400, "RequestExpired", "", "credentials", "operator", "451 4.3.5"),
         (503, "ServiceUnavailable", "", "server", "service", "451 4.3.0"),
         (408, "RequestTimeoutException", "", "server", "service", "451 4.3.0"),
+        (409, "ConflictException", "", "server", "service", "451 4.3.0"),
+        (500, "ConcurrentModificationException", "", "server", "service", "451 4.3.0"),
     ],
 )  # fmt: skip
 def test_what_an_operator_or_ses_can_mend_never_fails_mail(
@@ -76,10 +91,17 @@ def test_what_an_operator_or_ses_can_mend_never_fails_mail(
         (400, "InvalidParameterValue", "Missing final '@domain'", "bad_recipient", "recipient", "554 5.1.3"),
         (400, "InvalidParameterValue", "Local address contains control or whitespace", "bad_recipient", "recipient", "554 5.1.3"),
         (400, "InvalidParameterValue", "Domain contains control or whitespace", "bad_recipient", "recipient", "554 5.1.3"),
+        (400, "InvalidParameterValue", "Missing local name", "bad_recipient", "recipient", "554 5.1.3"),
+        (400, "InvalidParameterValue", "Extra route-addr", "bad_recipient", "recipient", "554 5.1.3"),
+        (400, "InvalidParameterValue", "Non-ASCII characters in the address", "bad_recipient", "recipient", "554 5.1.3"),
         (400, "BadRequestException", "Invalid email address", "bad_recipient", "recipient", "554 5.1.3"),
         (400, "InvalidParameterValue", "Duplicate header 'DKIM-Signature'.", "rejected", "message", "554 5.6.0"),
         (400, "InvalidParameterValue", "Header section too long.", "rejected", "message", "554 5.6.0"),
         (400, "InvalidParameterValue", "Missing start boundary", "rejected", "message", "554 5.6.0"),
+        (400, "InvalidParameterValue", "Empty header names are illegal.", "rejected", "message", "554 5.6.0"),
+        (400, "InvalidParameterValue", "Expected disposition, got =", "rejected", "message", "554 5.6.0"),
+        (400, "BadRequestException", "Duplicate header 'From'.", "rejected", "message", "554 5.6.0"),
+        (400, "BadRequestException", "Message length is more than 41943040 bytes long: '5'.", "too_large", "message", "554 5.3.4"),
     ],
 )  # fmt: skip
 def test_what_trying_again_cannot_mend_fails(
@@ -104,6 +126,12 @@ def test_what_trying_again_cannot_mend_fails(
         (413, "", "<html>a proxy's page</html>"),
         (400, "InvalidParameterValue", "an unexpected error in the header of the request"),
         (400, "InvalidParameterValue", "content-type of the request is wrong"),
+        # What only a bug of ours brings about.
+        (400, "InvalidParameterValue", "Recipient count exceeds 50."),
+        (400, "InvalidParameterValue", "No recipients specified."),
+        (400, "ValidationError", "1 validation error detected"),
+        (400, "MalformedInput", "RawMessage.Data is not valid base64"),
+        (404, "InvalidAction", "Could not find operation"),
     ],
 )
 def test_what_is_not_understood_is_deferred_never_failed(
@@ -112,6 +140,7 @@ def test_what_is_not_understood_is_deferred_never_failed(
     outcome = verdict(Refused(status, code, message))
     assert isinstance(outcome, Deferred)
     assert outcome.reason == "other"
+    assert outcome.blame is Blame.OPERATOR, "nobody is told of it"
 
 
 @pytest.mark.P3
@@ -139,7 +168,15 @@ def test_any_answer_has_a_verdict_with_a_known_reason(status: int, code: str, me
 
 @pytest.mark.P3
 @pytest.mark.parametrize(
-    ("status", "code"), [(500, "InternalFailure"), (500, ""), (502, ""), (504, "")]
+    ("status", "code"),
+    [
+        (500, "InternalFailure"),
+        (500, "InternalServiceErrorException"),
+        (500, ""),
+        (502, ""),
+        (503, ""),
+        (504, ""),
+    ],
 )
 def test_what_broke_inside_ses_may_have_been_taken(status: int, code: str) -> None:
     outcome = verdict(Refused(status, code, "oops"))
