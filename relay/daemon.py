@@ -153,7 +153,10 @@ class Daemon:
             account.start()
             stack.push_async_callback(account.close)
         gates = {
-            account.name: Gate(account, facts=facts, clock=self._clock) for account in accounts
+            account.name: Gate(
+                account, facts=facts, clock=self._clock, reserve=resolved.daily_reserve
+            )
+            for account, resolved in zip(accounts, self.configuration.accounts, strict=True)
         }
         self.metrics.know_accounts(account.name for account in accounts)
         self.vitals = Vitals(store, accounts, gates, self.metrics, self._log)

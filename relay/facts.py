@@ -16,6 +16,7 @@ from relay.mail.feedback import FeedbackEvent, Suppression
 from relay.mail.outcome import Failed, Outcome
 from relay.mail.reply import Refusal, Reply
 from relay.operators import Order, Result
+from relay.policy.day import Hold
 from relay.ports import SendQuota
 
 
@@ -163,6 +164,14 @@ class Facts(Protocol):
 
         Nothing, once they agree again.
         """
+        ...
+
+    def slowed(self, account: AccountName, rate: float, granted: float) -> None:
+        """SES said that the rate was exceeded: less of what is granted is used for a while."""
+        ...
+
+    def daily_quota(self, account: AccountName, hold: Hold, left: float) -> None:
+        """The daily quota holds back others than before; mail for `left` recipients may go."""
         ...
 
     def quota_read(self, account: AccountName, quota: SendQuota | None, complaint: str) -> None:

@@ -7,7 +7,7 @@ values and errors, accepting mail, delivering it, remembering it. See relay.fact
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -251,11 +251,13 @@ class SendQuota:
     """What an account may send (SES API GetSendQuota). Infinite where SES says -1.
 
     `rate` is recipients a second, `daily` those in any 24 hours, `used` those in the last 24.
+    `number` tells one reading from the one before it.
     """
 
     rate: float
     daily: float
     used: float
+    number: int = field(default=0, compare=False)
 
 
 class Account(Protocol):

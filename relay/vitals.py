@@ -14,6 +14,8 @@ from relay.delivery.gate import Gate
 from relay.mail.envelope import AccountName
 from relay.observe.metrics import Metrics
 from relay.observe.sink import LogWriter
+from relay.policy.breaker import BreakerState
+from relay.policy.day import Hold
 from relay.ports import SpoolError
 from relay.ses.account import SesAccount
 from relay.smtp.listener import FrontDoor
@@ -66,12 +68,19 @@ class Vitals:
         }
 
     def _account_words(self, account: SesAccount) -> str:
-        gate, quota = self._gates[account.name], account.quota
-        rate = "rate unknown" if quota is None else f"{quota.rate:g}/s"
-        condition = (
-            f"no credentials: {account.complaint}" if account.complaint else gate.condition()
-        )
-        return f"{rate}, {gate.busy.total()} calls under way, {condition}"
+        found = self._gates[account.name].condition()
+        rate = "rate unknown" if found.granted is None else f"{found.granted:g}/s"
+        if account.complaint:
+            condition = f"no credentials: {account.complaint}"
+        elif found.breaker is not BreakerState.CLOSED:
+            condition = f"suspended: {found.reason}"
+        elif found.hold is not Hold.NOBODY:
+            condition = f"the daily quota holds {found.hold} mail"
+        elif found.is_slowed:
+            condition = f"slowed to {found.rate:.3g}/s"
+        else:
+            condition = "sending"
+        return f"{rate}, {found.under_way} calls under way, {condition}"
 
     async def exposition(self) -> bytes:
         """Return the metrics, the gauges among them as of now."""
@@ -80,6 +89,8 @@ class Vitals:
             metrics.readiness[name].set(passes)
         for listener in [] if self.front_door is None else self.front_door.listeners:
             metrics.stressed[listener.settings.name].set(listener.places.is_stressed)
+        for name, gate in self._gates.items():
+            metrics.rate_used[name].set(gate.condition().rate)
         dropped = self._log.dropped
         metrics.log_dropped.inc(dropped - self._told_dropped)
         self._told_dropped = dropped

@@ -34,12 +34,17 @@ class AssumedRole:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedAccount:
-    """Where an account is. `max_send_rate` is in recipients per second; None: what SES grants."""
+    """Where an account is, and how it is shared.
+
+    `max_send_rate` is in recipients per second; None: what SES grants. `daily_reserve` is the
+    fraction of the daily quota that bulk senders leave to the others.
+    """
 
     name: AccountName
     region: str
     endpoint_url: str | None
     max_send_rate: float | None
+    daily_reserve: float
     api: SesApi = SesApi.AUTO
     role: AssumedRole | None = None
 

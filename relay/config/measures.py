@@ -167,6 +167,14 @@ def free_share(text: str) -> float:
     return fraction
 
 
+def reserve(text: str) -> float:
+    """Read the share of a quota that is kept for some."""
+    fraction = percentage(text)
+    if not 0 <= fraction <= 0.9:  # noqa: PLR2004 - named in the sentence
+        raise ValueError("is out of range: between 0% and 90% of the quota can be kept")
+    return fraction
+
+
 def count(text: str) -> int:
     """Read a whole number of at least one."""
     if re.fullmatch(COUNT, text) is None:

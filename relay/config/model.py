@@ -62,6 +62,12 @@ class Account(Part):
         default=None,
         description="How fast it sends: auto (what SES says the account may) or a lower rate.",
     )
+    daily_reserve: v.Reserve = Field(
+        default=0.1,
+        description=(
+            "The share of its daily quota that bulk senders leave to the transactional ones."
+        ),
+    )
 
 
 class Ses(Part):

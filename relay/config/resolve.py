@@ -87,6 +87,7 @@ class _Search:
             endpoint_url=account.endpoint_url,
             api=account.api,
             max_send_rate=None if rate is None else rate.per_second,
+            daily_reserve=account.daily_reserve,
             role=None
             if account.role_arn is None
             else AssumedRole(account.role_arn, account.external_id, account.session_name),

@@ -105,6 +105,17 @@ FreeShare = Annotated[
         takes=(int, float),
     ),
 ]
+Reserve = Annotated[
+    float,
+    patterned(
+        "a percentage",
+        measures.reserve,
+        measures.PERCENTAGE,
+        "A percentage, such as 10%.",
+        show=measures.show_percentage,
+        takes=(int, float),
+    ),
+]
 Count = Annotated[
     int,
     Spelling(

@@ -157,7 +157,7 @@ class Attempt:
                 else:
                     settled |= self._settle(group, outcome)
             # Who waits for the pace does not bear the mark yet: a crash meanwhile is no doubt.
-            must_wait = self._gate.pace() > 0
+            must_wait = self._gate.pace(self._sender.priority) > 0
             if settled:
                 await self._record(settled, mark=groups[0] if groups and not must_wait else ())
             if not groups:
@@ -196,7 +196,7 @@ class Attempt:
         began = desk.clock.monotonic()
         consignment = Consignment(mail, self._claim.content, group, self._sender.route, self._tags)
         outcome = verdict(await gate.account.carrier.relay(consignment), group)
-        gate.learn(outcome)
+        gate.learn(outcome, len(group))
         seconds = desk.clock.monotonic() - began
         desk.facts.attempted(gate.account.name, mail, group, outcome, seconds)
         return outcome
@@ -242,7 +242,7 @@ class Attempt:
         Who waits is to be dealt with in turn, and a mail to a thousand is twenty turns.
         """
         while self._gate.passes() and not self._gate.is_awaited(self._sender.name):
-            wait = self._gate.pace()
+            wait = self._gate.pace(self._sender.priority)
             if wait <= 0:
                 return True
             if wait > LONGEST_PAUSE:

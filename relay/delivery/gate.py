@@ -1,7 +1,8 @@
 """What one account lets through now, and of whom: its pace, its breaker, its lanes, the turns.
 
-Three mechanisms that never feed each other: throttling slows the pace, trouble with the account or
-the way to it opens the breaker, a refused message touches neither. Does not know mail or the queue.
+Three mechanisms that never feed each other: throttling slows the pace or waits for the day's quota,
+trouble with the account or the way to it opens the breaker, a refused message touches neither. Does
+not know mail or the queue.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from typing import Final, NamedTuple
 from relay.facts import Facts
 from relay.mail.envelope import SenderName
 from relay.mail.outcome import Ambiguous, Deferred, Failed, Outcome, Relayed
-from relay.policy.breaker import Breaker
+from relay.policy.breaker import Breaker, BreakerState
 from relay.policy.bucket import TokenBucket
+from relay.policy.day import DailyQuota, Hold
+from relay.policy.pace import Pace
 from relay.policy.sender import Priority
 from relay.policy.shares import Shares
 from relay.policy.verdict import ACCOUNT_TROUBLE
-from relay.ports import Account, Clock
+from relay.ports import Account, Clock, SendQuota
 
 LANES: Final = 50
 """Calls to SES under way at once, per account."""
@@ -31,10 +34,15 @@ UNKNOWN_RATE: Final = 14.0
 
 
 # How much of the granted rate is used, and how much of a second's worth may go at once. SES counts
-# in a way it does not tell; by seconds of its own clock, a little less than the rate and almost no
-# burst is what is never refused.
-SHARE: Final = 0.95
-BURST: Final = 0.05
+# in a way it does not tell; by seconds of its own clock, no more than the rate in any second, burst
+# included, is what is never refused.
+SHARE: Final = 0.97
+BURST: Final = 1 - SHARE
+
+# How soon it is looked again whether the daily quota has been freed, in seconds.
+DAY_LOOK: Final = 30.0
+RESERVE: Final = 0.1
+"""What of the daily quota bulk senders leave to the others, unless the configuration says it."""
 
 
 class Room(NamedTuple):
@@ -46,7 +54,31 @@ class Room(NamedTuple):
     recipients: int
     """For about how many recipients between them."""
     wait: float
-    """Seconds until some attempt may start, if none may; infinite: once one ends."""
+    """Seconds until more may start than now; infinite: once an attempt ends."""
+
+
+class Condition(NamedTuple):
+    """How an account is doing, for operators. Rates are recipients a second."""
+
+    rate: float
+    """What is used of what is granted."""
+    granted: float | None
+    """What SES grants, or the operator where that is less; None: not known yet."""
+    daily: float | None
+    used: float | None
+    """Recipients in the last 24 hours: what SES reported, and what it took from us since."""
+    hold: Hold
+    breaker: BreakerState
+    reason: str
+    """Why the breaker is not closed."""
+    probe_in: float
+    """Seconds until SES is asked whether it is over."""
+    under_way: int
+
+    @property
+    def is_slowed(self) -> bool:
+        """Whether less of the rate is used because SES said that it was exceeded."""
+        return self.granted is not None and self.rate < self.granted
 
 
 class Lane(NamedTuple):
@@ -60,13 +92,29 @@ class Lane(NamedTuple):
 class Gate:
     """Admission of attempts to one account."""
 
-    def __init__(self, account: Account, *, facts: Facts, clock: Clock, lanes: int = LANES) -> None:
+    def __init__(
+        self,
+        account: Account,
+        *,
+        facts: Facts,
+        clock: Clock,
+        lanes: int = LANES,
+        reserve: float = RESERVE,
+    ) -> None:
+        """`reserve` is the fraction of the daily quota that bulk senders leave to the others.
+
+        Not to the last recipient: what is under way is counted once it is answered.
+        """
         self.account = account
         self.lanes = lanes
         self.busy: Counter[SenderName] = Counter()
         self._facts = facts
         self._clock = clock
         self._breaker = Breaker()
+        self._pace = Pace()
+        self._day = DailyQuota(reserve)
+        self._held = Hold.NOBODY
+        self._quota: SendQuota | None = None
         rate = UNKNOWN_RATE if account.quota is None else account.quota.rate
         self._granted = rate
         self._bucket = TokenBucket(rate * SHARE, rate * BURST, clock.monotonic())
@@ -90,15 +138,20 @@ class Gate:
         self._heed_quota(now)
         if self._closed:
             return Room(0, 0, 0, inf)
+        hold = self._hold(now)
         wait = max(self._quiet_until - now, self._breaker.wait(now), self._bucket.wait(now))
+        if hold is Hold.ALL:
+            wait = max(wait, DAY_LOOK)
         if wait > 0:
             return Room(0, 0, 0, wait)
         allowed = self._breaker.allows(now)
-        tokens = self._bucket.whole(now)
+        tokens = int(min(self._bucket.whole(now), self._day.left(now)))
         attempts = min(self.lanes - self.busy.total(), tokens)
         attempts = max(0, attempts if allowed is None else min(attempts, allowed))
+        if hold is Hold.BULK:
+            return Room(attempts, 0, tokens, DAY_LOOK)
         bulk = max(0, min(attempts, self.lanes * 3 // 4 - self._busy_with_bulk))
-        return Room(attempts, bulk, tokens, 0.0 if attempts else inf)
+        return Room(attempts, bulk, tokens, inf)
 
     def deal(
         self,
@@ -128,17 +181,30 @@ class Gate:
         """Whether others than that sender wait for the account."""
         return len(self._waiting) > (sender in self._waiting)
 
-    def pace(self) -> float:
+    def pace(self, priority: Priority) -> float:
         """Return the seconds an attempt under way must wait before its next call."""
         now = self._clock.monotonic()
+        hold = self._hold(now)
+        if hold is Hold.ALL or (hold is Hold.BULK and priority is Priority.BULK):
+            return DAY_LOOK
         return max(self._quiet_until - now, self._bucket.wait(now), 0.0)
 
-    def condition(self) -> str:
-        """Say in a word or two how the account is doing, for people."""
+    def condition(self) -> Condition:
+        """Say how the account is doing."""
         now = self._clock.monotonic()
-        if self._breaker.is_open:
-            return f"suspended: {self._breaker.reason}"
-        return "throttled" if now < self._quiet_until else "sending"
+        self._heed_quota(now)
+        quota, left = self._quota, self._day.left(now)
+        return Condition(
+            rate=self._granted * self._pace.share(now),
+            granted=None if quota is None else quota.rate,
+            daily=None if quota is None else quota.daily,
+            used=None if quota is None or left == inf else quota.daily - left,
+            hold=self._hold(now),
+            breaker=self._breaker.state(now),
+            reason=self._breaker.reason if self._breaker.is_open else "",
+            probe_in=self._breaker.wait(now),
+            under_way=self.busy.total(),
+        )
 
     def passes(self) -> bool:
         """Whether an attempt under way may make another call."""
@@ -174,21 +240,35 @@ class Gate:
         self._bucket.take(recipients, self._clock.monotonic())
         self._shares.charge(sender, priority, recipients)
 
-    def learn(self, outcome: Outcome) -> None:
-        """Let the verdict on a call move pace and breaker."""
-        now = self._clock.monotonic()
+    def learn(self, outcome: Outcome, recipients: int) -> None:
+        """Let the verdict on a call for so many recipients move pace, quota and breaker."""
         match outcome:
-            case Deferred(reason="throttled" | "quota", wait=wait):
-                self._bucket.drain(now)
-                if wait is not None:
-                    self._quiet_until = max(self._quiet_until, now + wait.total_seconds())
+            case Relayed():
+                self._day.sent(recipients)
+                self._close()
+            case Deferred(reason="throttled", wait=wait):
+                self._slow_down(0.0 if wait is None else wait.total_seconds())
+                self._close()
+            case Deferred(reason="quota"):
+                self._day.refused(self._clock.monotonic())
                 self._close()
             case Deferred(reason=reason) if reason in ACCOUNT_TROUBLE:
-                self._trip(reason, now)
+                self._trip(reason, self._clock.monotonic())
             case Ambiguous(reason=reason):
-                self._trip(reason, now)
-            case Relayed() | Failed() | Deferred():
+                # SES counts what it took, whoever heard of it.
+                self._day.sent(recipients)
+                self._trip(reason, self._clock.monotonic())
+            case Failed() | Deferred():
                 self._close()
+
+    def _slow_down(self, wait: float) -> None:
+        now = self._clock.monotonic()
+        self._bucket.drain(now)
+        self._quiet_until = max(self._quiet_until, now + wait)
+        if self._pace.exceeded(now):
+            self._set_rate(now)
+            used = self._granted * self._pace.share(now)
+            self._facts.slowed(self.account.name, used, self._granted)
 
     def _trip(self, reason: str, now: float) -> None:
         if self._breaker.failed(reason, now):
@@ -200,8 +280,27 @@ class Gate:
         if was_open:
             self._facts.breaker(self.account.name, opened=False, reason="")
 
+    def _hold(self, now: float) -> Hold:
+        hold = self._day.hold(now)
+        if hold is not self._held:
+            self._held = hold
+            self._facts.daily_quota(self.account.name, hold, self._day.left(now))
+        return hold
+
     def _heed_quota(self, now: float) -> None:
         quota = self.account.quota
-        if quota is not None and quota.rate != self._granted:
-            self._granted = quota.rate
-            self._bucket.change(quota.rate * SHARE, quota.rate * BURST, now)
+        # Two readings may say the same, and the second one is news all the same.
+        if quota is not None and (
+            self._quota is None or quota != self._quota or quota.number != self._quota.number
+        ):
+            self._quota = quota
+            self._day.read(quota.daily, quota.used, now)
+            if quota.rate != self._granted:
+                self._granted = quota.rate
+                self._set_rate(now)
+        if self._pace.is_cut:
+            self._set_rate(now)
+
+    def _set_rate(self, now: float) -> None:
+        rate = self._granted * self._pace.share(now)
+        self._bucket.change(rate * SHARE, rate * BURST, now)

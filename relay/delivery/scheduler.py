@@ -166,10 +166,11 @@ class Scheduler:
             if not waiting:
                 continue
             room = gate.room()
-            if not room.attempts:
-                wait = min(wait, room.wait)
-            elif wants := gate.deal(waiting, room, ceilings):
+            wants = gate.deal(waiting, room, ceilings) if room.attempts else {}
+            if wants:
                 deals.append(Deal(account, wants, room.recipients))
+            else:
+                wait = min(wait, room.wait)
         return deals, wait
 
     def _ceiling(self, ruleset: Ruleset, sender: Sender) -> tuple[int | None, float]:

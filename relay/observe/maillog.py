@@ -18,8 +18,9 @@ from relay.mail.feedback import FeedbackEvent, FeedbackKind, Suppression
 from relay.mail.outcome import Ambiguous, Blame, Deferred, Failed, Outcome, Relayed
 from relay.mail.reply import Refusal
 from relay.observe.logs import Logger
-from relay.observe.metrics import Metrics
+from relay.observe.metrics import HELD_BY_QUOTA, Metrics
 from relay.observe.spoollog import SpoolLog
+from relay.policy.day import Hold
 from relay.ports import SendQuota
 
 _FEEDBACK_EVENTS: Final = {kind: f"feedback.{kind.value}" for kind in FeedbackKind}
@@ -208,6 +209,18 @@ class MailLog(SpoolLog):
         self._metrics.clock_skew[account].set(seconds)
         tell = self.logger.warning if by else self.logger.info
         tell("account.clock_skewed", account=account, ahead_seconds=seconds)
+    def slowed(self, account: AccountName, rate: float, granted: float) -> None:
+        """SES said that the rate was exceeded: less of it is used for a while."""
+        self.logger.warning(
+            "account.slowed", account=account, rate=round(rate, 2), granted=round(granted, 2)
+        )
+
+    def daily_quota(self, account: AccountName, hold: Hold, left: float) -> None:
+        """The daily quota holds back others than before."""
+        for whom in HELD_BY_QUOTA:
+            self._metrics.quota_holds[account, whom].set(hold in (Hold.ALL, whom))
+        tell = self.logger.info if hold is Hold.NOBODY else self.logger.warning
+        tell("account.daily_quota", account=account, holds=hold.value, left=left)
 
     def quota_read(self, account: AccountName, quota: SendQuota | None, complaint: str) -> None:
         """The account's quota was read, or could not be."""

@@ -35,6 +35,7 @@ NOT_SERVED: Final = ("limit", "spool", "sender", "proxy", "proxy_header", "tls",
 TLS_VERSIONS: Final = ("1.0", "1.1", "1.2", "1.3")
 BROKEN_TLS: Final = TLS_VERSIONS[:2]
 READINESS_CHECKS: Final = ("spool", "listeners", "draining")
+HELD_BY_QUOTA: Final = ("transactional", "bulk")
 BOUNCE_CLASSES: Final = ("permanent", "transient", "undetermined")
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -104,6 +105,8 @@ class Metrics(Instruments):
             self.ambiguous.born([name])
             self.breaker_open.born([name])
             self.clock_skew.born([name])
+            self.rate_used.born([name])
+            self.quota_holds.born((name, whom) for whom in HELD_BY_QUOTA)
 
     def _build_info(self) -> None:
         info = self._gauges(
@@ -284,6 +287,19 @@ class Metrics(Instruments):
             "relay_ses_quota_daily_used_recipients",
             "Recipients counted by SES in the last 24 hours.",
             "account",
+        )
+
+        self.rate_used = self._gauges(
+            "relay_ses_rate_used_recipients_per_second",
+            "How much of the granted rate is used: less for a while after SES said that it was "
+            "exceeded.",
+            "account",
+        )
+        self.quota_holds = self._gauges(
+            "relay_ses_daily_quota_holds",
+            "1 while mail of such senders waits for the account's daily quota to be freed.",
+            "account",
+            "priority",
         )
 
     def _feedback(self) -> None:

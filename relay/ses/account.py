@@ -209,7 +209,8 @@ class SesAccount:
         except Exception as error:  # noqa: BLE001 - the SDK raises what it likes; asked again later
             self._facts.quota_read(self.name, None, str(error) or type(error).__name__)
             return False
-        self._quota = quota
+        number = 1 if self._quota is None else self._quota.number + 1
+        self._quota = replace(quota, number=number)
         self._facts.quota_read(self.name, quota, "")
         return True
 

@@ -264,12 +264,13 @@ def test_a_sender_writes_as_what_from_lists() -> None:
 
 def test_accounts_know_their_region_and_rate() -> None:
     assert full().accounts == (
-        ResolvedAccount(AccountName("eu"), "eu-west-1", "https://vpce.example.com", 14.0),
+        ResolvedAccount(AccountName("eu"), "eu-west-1", "https://vpce.example.com", 14.0, 0.1),
         ResolvedAccount(
             AccountName("us"),
             "us-east-1",
             None,
             None,
+            0.1,
             SesApi.V2,
             AssumedRole(ROLE, "partner/7", "relay@host"),
         ),
@@ -278,7 +279,7 @@ def test_accounts_know_their_region_and_rate() -> None:
 
 def test_one_unnamed_account_is_called_main() -> None:
     (account,) = loaded(with_network_sender()).accounts
-    assert account == ResolvedAccount(AccountName("main"), "eu-west-1", None, None)
+    assert account == ResolvedAccount(AccountName("main"), "eu-west-1", None, None, 0.1)
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,7 @@ def test_what_is_in_force_is_shown_as_the_file_would_have_it() -> None:
             "session_name": None,
             "api": "auto",
             "max_send_rate": "auto",
+            "daily_reserve": "10%",
         }
     }
     assert orjson.loads(orjson.dumps(shown_again)) == shown_again

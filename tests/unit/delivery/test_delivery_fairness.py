@@ -4,174 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import tracemalloc
-import zlib
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass, field
-from datetime import timedelta
-from itertools import count
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from relay.delivery.attempt import CHUNK, Desk
-from relay.delivery.gate import Gate
-from relay.delivery.scheduler import Scheduler
-from relay.mail.address import Address
+from relay.delivery.attempt import CHUNK
+from relay.delivery.gate import SHARE
 from relay.mail.entry import State
-from relay.mail.envelope import AccountName, Envelope, Mail, SenderName, new_queue_id
-from relay.policy.allowance import Allowances
-from relay.policy.sender import Priority, Rate, Sender
-from relay.policy.verdict import Accepted, Answer, Broken, Stage
-from relay.ports import Consignment, SendQuota
-from relay.store import Store, schema
-from relay.store.spool import Arrival, Insertion
-from relay.store.uptime import Uptime
-from tests.builders import a_ruleset, a_sender, an_address
-from tests.fakes import FakeSuppressions, FrozenClock, RecordingFacts, StaticRules
+from relay.mail.envelope import SenderName
+from relay.policy.sender import Priority, Rate
+from tests.builders import a_sender
+from tests.fakes import FrozenClock
 from tests.timelapse import BEGIN, LapsedClock, lapse
+from tests.unit.delivery.lapsed import BULK, OTP, RATE, Call, a_house, fill
 from tests.unit.store.stores import opened
 
-CONTENT = b"From: app@example.com\r\n\r\nHi\r\n"
-RATE = 14.0
-BULK, OTP = SenderName("bulk"), SenderName("otp")
 BACKLOG = 100_000
 
 pytestmark = pytest.mark.P6
-
-
-def fill(path: Path, sender: SenderName, entries: int, recipients: int = 1) -> None:
-    """Put due mail into a spool that is not open."""
-    path.mkdir(exist_ok=True)
-    to = tuple(Address(f"user{n}", "example.net") for n in range(recipients))
-    envelope = Envelope(an_address("app@example.com"), to)
-    crc32, uptime = zlib.crc32(CONTENT), Uptime(lambda: 0.0)
-    insert = Insertion(uptime)
-    with closing(schema.connect(path / "spool.db")) as connection:
-        schema.migrate(connection, schema.SPOOL)
-        uptime.begin(connection)
-        for first in range(0, entries, 1000):
-            arrivals = [
-                Arrival(
-                    Mail(new_queue_id(BEGIN), sender, envelope, BEGIN, len(CONTENT)),
-                    crc32,
-                    CONTENT,
-                )
-                for _ in range(min(1000, entries - first))
-            ]
-            connection.execute("BEGIN")
-            insert(connection, arrivals)
-            connection.execute("COMMIT")
-
-
-class Call(NamedTuple):
-    at: float
-    sender: SenderName
-    recipients: int
-    queue_id: str
-
-
-class TimedCarrier:
-    """Takes everything, each call in a fifth of a second, and notes when it was asked."""
-
-    def __init__(self, clock: LapsedClock) -> None:
-        self.clock = clock
-        self.calls: list[Call] = []
-        self.seconds: Callable[[Consignment], float] = lambda _: 0.2
-        self.is_down = False
-        self._ids = count()
-
-    async def relay(self, consignment: Consignment) -> Answer:
-        mail = consignment.mail
-        at, to = self.clock.monotonic(), len(consignment.recipients)
-        self.calls.append(Call(at, mail.sender, to, mail.queue_id))
-        await asyncio.sleep(self.seconds(consignment))
-        if self.is_down:
-            return Broken(Stage.NOT_SENT, "connection refused")
-        return Accepted(f"0102-{next(self._ids)}")
-
-    def shares(self) -> Counter[SenderName]:
-        """Return how many recipients went of each sender."""
-        got: Counter[SenderName] = Counter()
-        for call in self.calls:
-            got[call.sender] += call.recipients
-        return got
-
-
-@dataclass
-class OneAccount:
-    carrier: TimedCarrier
-    name: AccountName = AccountName("main")  # noqa: RUF009 - a string
-    quota: SendQuota | None = field(default_factory=lambda: SendQuota(RATE, 1e9, 0))
-
-
-class House:
-    """Delivery at work on a real spool."""
-
-    def __init__(self, store: Store, clock: LapsedClock, senders: Sequence[Sender]) -> None:
-        self.store, self.clock = store, clock
-        self.carrier = TimedCarrier(clock)
-        facts = RecordingFacts()
-        self.gate = Gate(OneAccount(self.carrier), facts=facts, clock=clock)
-        desk = Desk(
-            queue=store.queue,
-            suppressions=FakeSuppressions(),
-            facts=facts,
-            clock=clock,
-            node="n1",
-            jitter=lambda: 0.0,
-            events_seen=lambda: False,
-            may_expire=lambda: True,
-        )
-        rules = StaticRules(a_ruleset(*senders))
-        self.scheduler = Scheduler(desk, rules, {AccountName("main"): self.gate}, Allowances())
-        store.on_commit = self.scheduler.notice
-
-    async def accept(self, sender: SenderName, recipients: int = 1) -> tuple[str, float]:
-        """Accept a mail; return its id, and when it was durable."""
-        draft = self.store.spool.draft()
-        await draft.append(CONTENT)
-        to = tuple(Address(f"user{n}", "example.net") for n in range(recipients))
-        mail = await self.store.spool.commit(draft, sender, Envelope(to[0], to))
-        return mail.queue_id, self.clock.monotonic()
-
-    async def accept_now_and_then(
-        self, sender: SenderName, gaps: Sequence[float]
-    ) -> dict[str, float]:
-        """Accept a mail after each gap; return when each was durable."""
-        came = {}
-        for gap in gaps:
-            await asyncio.sleep(gap)
-            queue_id, at = await self.accept(sender)
-            came[queue_id] = at
-        return came
-
-    def delays(self, came: dict[str, float]) -> list[float]:
-        """Return how long each waited for its call."""
-        called = {call.queue_id: call.at for call in self.carrier.calls}
-        return [called[queue_id] - at for queue_id, at in came.items()]
-
-
-@asynccontextmanager
-async def a_house(path: Path, clock: LapsedClock, *senders: Sender) -> AsyncIterator[House]:
-    store = await Store.open(
-        path,
-        clock=clock,
-        facts=RecordingFacts(),
-        node="n1",
-        ambiguous_wait=timedelta(minutes=30),
-        min_free=0.01,
-        unsafe=True,
-    )
-    async with store:
-        house = House(store, clock, senders)
-        running = asyncio.create_task(house.scheduler.run())
-        yield house
-        await house.scheduler.drain()
-        await running
-
 
 # Arrivals that keep no step with anything.
 GAPS = [4 * 0.618 ** (n % 5) for n in range(15)]
@@ -191,7 +42,7 @@ def test_a_backlog_of_a_hundred_thousand_delays_another_sender_by_one_call_at_mo
             await asyncio.sleep(5)
             delays = house.delays(came)
             # A call is paid for in recipients, at the rate that is used of what SES grants.
-            call = recipients / (RATE * 0.95)
+            call = recipients / (RATE * SHARE)
             assert max(delays) <= call + 0.01, f"the longest of {sorted(delays)[-3:]}"
             left = (await house.store.queue.counts())[State.READY]
             assert left > entries // 10, "the backlog ended before the test did"
@@ -214,13 +65,13 @@ def test_a_mail_to_a_thousand_is_twenty_turns_and_not_one(
             came = await house.accept_now_and_then(OTP, GAPS)
             await asyncio.sleep(5)
             delays = house.delays(came)
-            assert max(delays) <= CHUNK / (RATE * 0.95) + 0.01, sorted(delays)[-3:]
+            assert max(delays) <= CHUNK / (RATE * SHARE) + 0.01, sorted(delays)[-3:]
             # What gave way keeps its place: few mails are begun before the first is done.
             order = [call.queue_id for call in house.carrier.calls if call.sender == BULK]
             assert len(set(order)) <= 3
             # Attempts that go on and those that begin never take the same tokens.
             took = house.carrier.calls[-1].at - house.carrier.calls[0].at
-            assert house.carrier.shares().total() <= 0.95 * RATE * took + CHUNK + 1
+            assert house.carrier.shares().total() <= SHARE * RATE * took + CHUNK + 1
 
     lapse(work, monkeypatch)
 
@@ -260,7 +111,7 @@ def test_a_sender_that_hangs_in_its_lanes_does_not_delay_another(
             house.carrier.seconds = lambda one: 60.0 if one.mail.sender == BULK else 0.2
             came = await house.accept_now_and_then(OTP, GAPS)
             await asyncio.sleep(5)
-            assert max(house.delays(came)) <= 1 / (RATE * 0.95) + 0.01
+            assert max(house.delays(came)) <= 1 / (RATE * SHARE) + 0.01
             assert house.gate.busy[BULK] == house.gate.lanes // 2
 
     lapse(work, monkeypatch)
@@ -280,7 +131,7 @@ def test_another_senders_mail_waits_for_its_own_limits_alone(
             delays = sorted(house.delays(came))
             for number, delay in enumerate(delays):
                 assert 10 * number <= delay + 0.01
-                assert delay <= 10 * number + 1 / (RATE * 0.95) + 0.01
+                assert delay <= 10 * number + 1 / (RATE * SHARE) + 0.01
 
     lapse(work, monkeypatch)
 
@@ -318,14 +169,14 @@ def test_after_an_outage_and_a_restart_all_that_is_due_goes_at_the_accounts_pace
             assert len(after) > 30 * RATE * 0.9
             # One call first, to see whether it is over.
             assert after[1].at - after[0].at >= 0.2
-            assert busiest(house.carrier.calls, 1.0) <= RATE * 0.95 + 1
+            assert busiest(house.carrier.calls, 1.0) <= RATE * SHARE + 1
         clock_at = clock.monotonic()
         # The host is down for a week: everything is due, whatever it waited for.
         await asyncio.sleep(7 * 86_400)
         async with a_house(tmp_path, clock, a_sender(BULK)) as house:
             await asyncio.sleep(20)
             assert house.carrier.calls[0].at > clock_at + 7 * 86_400
-            assert busiest(house.carrier.calls, 1.0) <= RATE * 0.95 + 1
+            assert busiest(house.carrier.calls, 1.0) <= RATE * SHARE + 1
 
     lapse(work, monkeypatch)
 

@@ -27,6 +27,7 @@ from relay.observe.logs import LogFormat, make_logger
 from relay.observe.maillog import MailLog
 from relay.observe.metrics import Metrics
 from relay.operators import Order, Result, Selection, Verb
+from relay.policy.day import Hold
 from relay.ports import SendQuota
 from tests.builders import ARRIVED, a_mail, an_address
 
@@ -204,6 +205,28 @@ def test_the_account_is_told_of(log: Log) -> None:
     assert log.value('relay_ses_quota_daily_recipients{account="main"}') == float("inf")
     log.facts.quota_read(MAIN, None, "AccessDenied")
     assert log.lines()[-1]["complaint"] == "AccessDenied"
+    log.facts.slowed(MAIN, 11.2, 14)
+    assert log.lines()[-1]["event"] == "account.slowed"
+    assert log.lines()[-1]["level"] == "warning"
+
+
+@pytest.mark.parametrize(
+    ("hold", "level", "transactional", "bulk"),
+    [
+        (Hold.NOBODY, "info", 0, 0),
+        (Hold.BULK, "warning", 0, 1),
+        (Hold.ALL, "warning", 1, 1),
+    ],
+)
+def test_whom_the_daily_quota_holds_is_told(
+    log: Log, hold: Hold, level: str, transactional: int, bulk: int
+) -> None:
+    log.facts.daily_quota(MAIN, hold, 17)
+    (line,) = log.lines()
+    assert (line["event"], line["level"], line["holds"]) == ("account.daily_quota", level, hold)
+    name = 'relay_ses_daily_quota_holds{account="main",priority="%s"}'
+    assert log.value(name % "transactional") == transactional
+    assert log.value(name % "bulk") == bulk
 
 
 def test_a_fault_is_told_with_its_traceback(log: Log) -> None:
@@ -245,6 +268,7 @@ def test_no_fact_makes_a_label_that_was_not_born_at_start(log: Log) -> None:
     test_facts.spool_recovered(1, 0, 0, 0)
     test_facts.clock_skewed(MAIN, timedelta(hours=1))
     test_facts.quota_read(MAIN, SendQuota(1, 1, 1), "")
+    test_facts.daily_quota(MAIN, Hold.ALL, 0)
     test_facts.service("started", version="x")
     after = {child for child in log.children() if "quota" not in child}
     assert after <= before | {c for c in log.children() if "quota" in c}
