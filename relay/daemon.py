@@ -21,7 +21,7 @@ from relay.clock import SystemClock
 from relay.config.complaint import ConfigurationError
 from relay.config.loader import load
 from relay.delivering import Delivering
-from relay.delivery.gate import Gate
+from relay.delivery.pauses import Pauses
 from relay.feedback.certificate import HttpsSnsGateway, SnsGateway
 from relay.feedback.intake import BODY_LIMIT, Intake
 from relay.observe.logs import LogFormat, Render, make_logger
@@ -46,11 +46,13 @@ from relay.web.webhook import webhook
 from relay.wiring import (
     UnusableError,
     account_settings,
+    gates_of,
     listener_settings,
     naming,
     needs_restart,
     node,
     queue_desk,
+    sender_desk,
     terms,
     tls_contexts,
     topics,
@@ -152,12 +154,7 @@ class Daemon:
         for account in accounts:
             account.start()
             stack.push_async_callback(account.close)
-        gates = {
-            account.name: Gate(
-                account, facts=facts, clock=self._clock, reserve=resolved.daily_reserve
-            )
-            for account, resolved in zip(accounts, self.configuration.accounts, strict=True)
-        }
+        gates = gates_of(self.configuration, accounts, facts, self._clock)
         self.metrics.know_accounts(account.name for account in accounts)
         self.vitals = Vitals(store, accounts, gates, self.metrics, self._log)
 
@@ -178,12 +175,13 @@ class Daemon:
         self._scheduler = delivering.scheduler
         self._watch(self._readmit(), "readmission", may_end=True)
         await delivering.start(self._watch, stack)
+        self.vitals.paused = delivering.pauses.in_force
 
-        await self._serve_http(intake)
+        await self._serve_http(intake, delivering.pauses)
         await self._open_front_door()
         facts.service("started", version=__version__, generation=1, pid=os.getpid())
 
-    async def _serve_http(self, intake: Intake) -> None:
+    async def _serve_http(self, intake: Intake, pauses: Pauses) -> None:
         http, facts = self.configuration.settings.http, self.facts
         app = monitoring(self.vitals.exposition, CONTENT_TYPE, self.vitals.checks)
         site = Site(app, facts)
@@ -201,6 +199,8 @@ class Daemon:
             clock=clock,
             reload=self.reload,
             status=self.vitals.status,
+            accounts=self.vitals.accounts,
+            senders=sender_desk(store, facts, clock, lambda: rules.current.senders, pauses),
         )
         site = Site(admin(desk), facts)
         self._stack.push_async_callback(site.close)

@@ -14,6 +14,7 @@ from relay.clock import boot
 from relay.delivery.attempt import Desk
 from relay.delivery.doubt import ClockDoubt
 from relay.delivery.gate import Gate
+from relay.delivery.pauses import Pauses
 from relay.delivery.savings import Savings
 from relay.delivery.scheduler import Scheduler
 from relay.delivery.sweeper import Ground, Sweeper
@@ -26,7 +27,7 @@ from relay.store import Store
 
 
 class Delivering:
-    """Scheduler, sweeper and savings of one daemon."""
+    """Scheduler, sweeper, pauses and savings of one daemon."""
 
     def __init__(  # noqa: PLR0913 - what a composition root brings together
         self,
@@ -43,6 +44,7 @@ class Delivering:
     ) -> None:
         """`terms` says how long what is kept; `events_seen` whether SES has sent events of late."""
         doubt = ClockDoubt(clock, facts)
+        self.pauses = Pauses(store.pauses)
         desk = Desk(
             queue=store.queue,
             suppressions=store.suppressions,
@@ -51,9 +53,11 @@ class Delivering:
             node=node,
             jitter=random.random,
             events_seen=events_seen,
+            is_paused=self.pauses.hold,
             may_expire=doubt.may_expire,
         )
         self.scheduler = Scheduler(desk, rules, gates, allowances)
+        self.pauses.on_resumed = self.scheduler.notice
         ground = Ground(
             upkeep=store.upkeep,
             shrink=store.shrink,
@@ -74,6 +78,7 @@ class Delivering:
         self, watch: Callable[[Awaitable[None], str], None], stack: AsyncExitStack
     ) -> None:
         """Begin; `watch` runs what must not end by itself, `stack` ends it."""
+        await self.pauses.recall()
         await self._savings.recall()
         stack.push_async_callback(self._savings.close)
         watch(self.scheduler.run(), "scheduler")

@@ -99,6 +99,16 @@ class Order:
         return f"by {self.actor}{instead}" + (f": {self.reason}" if self.reason else "")
 
 
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A sender whose mail is accepted and not attempted, since when, by whom and why."""
+
+    sender: SenderName
+    since: datetime
+    actor: str
+    reason: str
+
+
 class Result(StrEnum):
     """What came of an order for one mail."""
 
@@ -205,4 +215,40 @@ class QueueOrders(Protocol):
 
     def foresee(self, order: Order) -> AsyncGenerator[Page, None]:
         """Yield what the pages would be, and change nothing. Corrupt mail is not looked at."""
+        ...
+
+
+class PauseBook(Protocol):
+    """Where pauses are written down. Time in which a sender is paused makes its mail no older."""
+
+    async def read(self) -> Sequence[Pause]:
+        """Return all pauses; raise SpoolError."""
+        ...
+
+    async def write(self, pause: Pause) -> Pause:
+        """Pause a sender; durable on return, with the pause as it is now. Raises SpoolError.
+
+        What is paused already gets the reason, and has been paused since it first was.
+        """
+        ...
+
+    async def remove(self, sender: SenderName) -> None:
+        """End a pause; durable on return. Raises SpoolError: then the pause holds still."""
+        ...
+
+
+class Pausing(Protocol):
+    """The pauses in force."""
+
+    @property
+    def in_force(self) -> Mapping[SenderName, Pause]:
+        """Who is paused, since when and why."""
+        ...
+
+    async def pause(self, pause: Pause) -> Pause:
+        """Pause a sender, or give its pause another reason; raise SpoolError."""
+        ...
+
+    async def resume(self, sender: SenderName) -> bool:
+        """Let a sender's mail go again; False if it was not paused. Raises SpoolError."""
         ...

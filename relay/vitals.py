@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from relay import __version__
-from relay.delivery.gate import Gate
-from relay.mail.envelope import AccountName
+from relay.delivery.gate import Condition, Gate
+from relay.mail.envelope import AccountName, SenderName
 from relay.observe.metrics import Metrics
 from relay.observe.sink import LogWriter
+from relay.operators import Pause
 from relay.policy.breaker import BreakerState
 from relay.policy.day import Hold
 from relay.ports import SpoolError
@@ -38,6 +39,8 @@ class Vitals:
         self._gates = gates
         self._metrics = metrics
         self._log = log
+        self.paused: Mapping[SenderName, Pause] = {}
+        """Set once it is known."""
         self._told_dropped = 0
         self.front_door: FrontDoor | None = None
         self.is_draining = False
@@ -65,22 +68,53 @@ class Vitals:
             },
             "queue": {state.value: count for state, count in counts.items()},
             "accounts": {account.name: self._account_words(account) for account in self._accounts},
+            "paused senders": {
+                pause.sender: f"since {pause.since:%Y-%m-%d %H:%M} by {pause.actor}: {pause.reason}"
+                for pause in self.paused.values()
+            },
+        }
+
+    def accounts(self) -> Sequence[Mapping[str, Any]]:
+        """Return what `relay account show` shows. Rates are recipients a second."""
+        return [self._account(account) for account in self._accounts]
+
+    def _account(self, account: SesAccount) -> Mapping[str, Any]:
+        found, keys = self._gates[account.name].condition(), account.keys
+        expires_at = None if keys is None else keys.expires_at
+        return {
+            "account": account.name,
+            "condition": self._condition(account, found),
+            "rate": found.rate,
+            "rate_granted": found.granted,
+            "daily_quota": found.daily,
+            "daily_used": found.used,
+            "daily_quota_holds": found.hold.value,
+            "breaker": found.breaker.value,
+            "breaker_reason": found.reason,
+            "probe_in_seconds": round(found.probe_in, 1),
+            "calls_under_way": found.under_way,
+            "access_key": "" if keys is None else keys.access_key,
+            "credentials_expire_at": None
+            if expires_at is None
+            else expires_at.isoformat(timespec="seconds"),
+            "credentials_complaint": account.complaint,
         }
 
     def _account_words(self, account: SesAccount) -> str:
         found = self._gates[account.name].condition()
         rate = "rate unknown" if found.granted is None else f"{found.granted:g}/s"
+        return f"{rate}, {found.under_way} calls under way, {self._condition(account, found)}"
+
+    @staticmethod
+    def _condition(account: SesAccount, found: Condition) -> str:
+        """Say in a word or two how the account is doing, the worst first."""
         if account.complaint:
-            condition = f"no credentials: {account.complaint}"
-        elif found.breaker is not BreakerState.CLOSED:
-            condition = f"suspended: {found.reason}"
-        elif found.hold is not Hold.NOBODY:
-            condition = f"the daily quota holds {found.hold} mail"
-        elif found.is_slowed:
-            condition = f"slowed to {found.rate:.3g}/s"
-        else:
-            condition = "sending"
-        return f"{rate}, {found.under_way} calls under way, {condition}"
+            return f"no credentials: {account.complaint}"
+        if found.breaker is not BreakerState.CLOSED:
+            return f"suspended: {found.reason}"
+        if found.hold is not Hold.NOBODY:
+            return f"the daily quota holds {found.hold} mail"
+        return f"slowed to {found.rate:.3g}/s" if found.is_slowed else "sending"
 
     async def exposition(self) -> bytes:
         """Return the metrics, the gauges among them as of now."""
@@ -89,6 +123,7 @@ class Vitals:
             metrics.readiness[name].set(passes)
         for listener in [] if self.front_door is None else self.front_door.listeners:
             metrics.stressed[listener.settings.name].set(listener.places.is_stressed)
+        metrics.senders_paused.set(len(self.paused))
         for name, gate in self._gates.items():
             metrics.rate_used[name].set(gate.condition().rate)
         dropped = self._log.dropped

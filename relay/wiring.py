@@ -13,11 +13,13 @@ from contextlib import contextmanager
 from relay.config.configuration import AssumedRole, Configuration
 from relay.config.model import Settings
 from relay.config.words import LongLines
+from relay.delivery.gate import Gate
 from relay.facts import Facts
 from relay.feedback.intake import Confirm, Topics
-from relay.mail.envelope import SenderName
+from relay.mail.envelope import AccountName, SenderName
+from relay.operators import Pausing
 from relay.policy.expiry import Terms
-from relay.ports import Clock
+from relay.ports import Account, Clock
 from relay.ses.account import AccountSettings
 from relay.ses.api import Preference
 from relay.ses.sdk import Role
@@ -27,6 +29,7 @@ from relay.smtp.tls import ServerContext, TlsFiles, server_context
 from relay.store import Inspection, Store
 from relay.web.orders import Orders
 from relay.web.queue import QueueDesk
+from relay.web.senders import SenderDesk
 
 
 class UnusableError(Exception):
@@ -98,6 +101,28 @@ def _role(role: AssumedRole | None) -> Role | None:
         return None
     name = role.session_name or f"ses-relay-{node()}"[:64]
     return Role(role.arn, name, role.external_id or "")
+
+
+def gates_of(
+    configuration: Configuration, accounts: Sequence[Account], facts: Facts, clock: Clock
+) -> dict[AccountName, Gate]:
+    """Return what lets mail through to each account."""
+    reserves = {one.name: one.daily_reserve for one in configuration.accounts}
+    return {
+        one.name: Gate(one, facts=facts, clock=clock, reserve=reserves[one.name])
+        for one in accounts
+    }
+
+
+def sender_desk(
+    store: Store,
+    facts: Facts,
+    clock: Clock,
+    senders: Callable[[], Collection[SenderName]],
+    pauses: Pausing,
+) -> SenderDesk:
+    """Return what operators pause and resume senders on."""
+    return SenderDesk(pauses=pauses, record=store.record, facts=facts, clock=clock, senders=senders)
 
 
 def queue_desk(

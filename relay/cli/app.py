@@ -10,6 +10,7 @@ import typer
 from relay.cli import ADMIN_PATH, CONFIG_PATH
 from relay.cli.options import AdminOption, ConfigOption, JsonOption, SpoolOption
 from relay.cli.queue_app import queue
+from relay.cli.sender_app import account, sender
 
 app = typer.Typer(
     help="An SMTP server for legacy applications that hands their mail to Amazon SES.",
@@ -21,6 +22,8 @@ app = typer.Typer(
 suppression = typer.Typer(help="Addresses that are not mailed.", no_args_is_help=True)
 secret = typer.Typer(help="Verifiers for the configuration.", no_args_is_help=True)
 app.add_typer(queue, name="queue")
+app.add_typer(sender, name="sender")
+app.add_typer(account, name="account")
 app.add_typer(suppression, name="suppression")
 app.add_typer(secret, name="secret")
 

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from relay.cli.client import AdminClient, AdminError
-from relay.cli.exits import CONFIGURATION, USAGE
-from relay.cli.words import fail, say, show, show_json, show_table
+from relay.cli.exits import CONFIGURATION, FOUND_BAD, USAGE
+from relay.cli.words import clean, fail, say, show, show_json, show_table
 
 
 @contextmanager
@@ -86,6 +86,38 @@ def unsuppress(admin: Path, address: str, reason: str) -> None:
     with _asking(admin) as daemon:
         answer = daemon.ask("DELETE", "suppressions", address, query={"reason": reason})
     say(f"{answer['address']} is no longer suppressed here; SES's own list may still hold it")
+
+
+def pause(admin: Path, name: str, reason: str) -> None:
+    """Keep a sender's mail from being attempted."""
+    with _asking(admin) as daemon:
+        answer = daemon.ask("POST", "senders", name, "pause", body={"reason": reason})
+    say(f"{answer['sender']} is paused: its mail is accepted and kept")
+
+
+def resume(admin: Path, name: str, reason: str) -> None:
+    """Let a sender's mail go again."""
+    with _asking(admin) as daemon:
+        answer = daemon.ask("POST", "senders", name, "resume", body={"reason": reason})
+    say(f"{answer['sender']} is resumed")
+
+
+def show_accounts(admin: Path, name: str, *, as_json: bool) -> None:
+    """Show how the accounts, or one of them, are doing."""
+    with _asking(admin) as daemon:
+        found = daemon.ask("GET", "accounts")["accounts"]
+    chosen = [one for one in found if not name or one["account"] == name]
+    if not chosen:
+        fail(f"there is no account {name}", FOUND_BAD)
+    if as_json:
+        show_json(chosen)
+        return
+    for one in chosen:
+        for key, value in one.items():
+            # An unlimited quota has no number in JSON.
+            shown = "-" if value in (None, "") else value
+            show(clean(f"{key.replace('_', ' ') + ':':<24}{shown}"))
+        show("")
 
 
 def hash_secret() -> None:

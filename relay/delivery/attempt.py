@@ -17,6 +17,7 @@ from relay.delivery.gate import Gate
 from relay.facts import Facts
 from relay.mail.address import Address
 from relay.mail.entry import Settled
+from relay.mail.envelope import SenderName
 from relay.mail.outcome import Ambiguous, Blame, Deferred, Failed, Outcome
 from relay.mail.reply import Reply
 from relay.policy.retry import Past
@@ -71,6 +72,8 @@ class Desk:
     """Draws from [0, 1)."""
     events_seen: Callable[[], bool]
     """Whether SES's Send events have been arriving of late."""
+    is_paused: Callable[[SenderName], bool]
+    """Whether an operator keeps that sender's mail from being attempted."""
     may_expire: Callable[[], bool]
     """Whether mail may be given up for its age; not while the clock is in doubt."""
 
@@ -237,11 +240,16 @@ class Attempt:
         await give_back(self._desk, self._claim)
 
     async def _may_go_on(self) -> bool:
-        """Wait for the pace; False as soon as another sender waits, or the account stops.
+        """Wait for the pace; False once another sender waits, the account stops, or this is paused.
 
         Who waits is to be dealt with in turn, and a mail to a thousand is twenty turns.
         """
-        while self._gate.passes() and not self._gate.is_awaited(self._sender.name):
+        name = self._sender.name
+        while (
+            self._gate.passes()
+            and not self._gate.is_awaited(name)
+            and not self._desk.is_paused(name)
+        ):
             wait = self._gate.pace(self._sender.priority)
             if wait <= 0:
                 return True

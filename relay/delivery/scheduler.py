@@ -146,6 +146,9 @@ class Scheduler:
         for name in self._awake:
             sender = ruleset.senders.get(name)
             rest = self._resting_until.get(name, now) - now
+            if self._desk.is_paused(name):
+                # Noticed once it is let go.
+                continue
             if rest > 0:
                 wait = min(wait, rest)
             elif sender is None:
@@ -211,7 +214,7 @@ class Scheduler:
     def _launch(self, claim: Claim, ruleset: Ruleset) -> None:
         name = claim.mail.sender
         sender = ruleset.senders.get(name)
-        if self._draining:
+        if self._draining or self._desk.is_paused(name):
             task = asyncio.create_task(give_back(self._desk, claim))
             task.add_done_callback(lambda done: self._ended(done, name))
         elif sender is None:

@@ -33,6 +33,7 @@ _ALARMING: Final = frozenset(
         "configuration_warning",
         "credentials_missing",
         "reload_refused",
+        "sender_paused",
         "subscription_waiting",
         "unsubscribed",
     }

@@ -289,6 +289,9 @@ class Metrics(Instruments):
             "account",
         )
 
+        self.senders_paused = self._gauge(
+            "relay_senders_paused", "Senders whose mail an operator keeps from being sent."
+        )
         self.rate_used = self._gauges(
             "relay_ses_rate_used_recipients_per_second",
             "How much of the granted rate is used: less for a while after SES said that it was "

@@ -128,6 +128,11 @@ class SesAccount:
         """Why there are no credentials, or nothing."""
         return "" if self._credentials.current is not None else self._credentials.complaint
 
+    @property
+    def keys(self) -> Keys | None:
+        """The credentials in use."""
+        return self._credentials.current
+
     def start(self) -> None:
         """Begin to look for credentials and to read the quota."""
         self._tasks = [

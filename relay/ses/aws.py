@@ -57,7 +57,9 @@ class Botocore:
                 self._forget()
                 return None
         frozen = found.get_frozen_credentials()
-        return Keys(frozen.access_key, frozen.secret_key, frozen.token or "")
+        # botocore has no public name for it; those that never expire have none at all.
+        expires_at = getattr(found, "_expiry_time", None)
+        return Keys(frozen.access_key, frozen.secret_key, frozen.token or "", expires_at)
 
     def endpoint_url(self, service: str) -> str:
         """Return where SES is: the one configured, or AWS's own for the region."""

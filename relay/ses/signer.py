@@ -26,6 +26,8 @@ class Keys:
     access_key: str
     secret_key: str = field(repr=False)
     token: str = field(default="", repr=False)
+    expires_at: datetime | None = field(default=None, compare=False)
+    """When SES believes them no more; None: never, or it is not known."""
 
     def __post_init__(self) -> None:
         # Both go into headers; a stray line end in an environment variable must not.

@@ -24,6 +24,7 @@ from relay.store.due import shown_mail, unreadable
 from relay.store.lifetime import HELD, IN_STATE, WAITED, Instant, count
 from relay.store.looking import endless
 from relay.store.outbox import OUTBOX, lines
+from relay.store.pauses import IS_PAUSED
 from relay.store.settling import give_back
 from relay.store.states import TABLE, kept_after, known
 from relay.upkeep import Expired
@@ -32,7 +33,7 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 
 _ENTRY: Final = f"""
     SELECT queue_id, sender, reverse_path, arrived_at, size, message_id, state,
-        {WAITED}, {HELD}, {IN_STATE}, freed_up,
+        {IS_PAUSED}, {WAITED}, {HELD}, {IN_STATE}, freed_up,
         coalesce((SELECT recipients FROM attempt WHERE entry = id), '')
     FROM entry WHERE id = :id"""  # noqa: S608 - our own names
 _RECIPIENTS_OF: Final = """
@@ -79,9 +80,11 @@ class Expiring:
         row = connection.execute(_ENTRY, asked).fetchone()
         if row is None:
             return []
-        queue_id, sender, path, arrived_at, size, message_id, name, *times, marked = row
+        queue_id, sender, path, arrived_at, size, message_id, name, paused, *times, marked = row
         state = known(name)
         if state is None or (state not in TABLE[Turn.CLAIM] and state is not State.IN_FLIGHT):
+            return []
+        if paused and state is not State.IN_FLIGHT:
             return []
         recipients = [
             _Recipient(address(spelt), known(own), *rest)

@@ -16,6 +16,7 @@ from relay.mail.entry import State
 from relay.policy.expiry import Terms, may_expire
 from relay.store.columns import milliseconds
 from relay.store.lifetime import HELD, IN_STATE, IS_ATTEMPTABLE, WAITED, Instant
+from relay.store.pauses import IS_PAUSED
 from relay.store.states import ATTEMPTABLE, known
 from relay.store.trouble import is_damage
 from relay.upkeep import Group, Page
@@ -39,8 +40,8 @@ _STANDING: Final = f"""
             WHERE entry = id AND tried_in = :run AND recipient.due_at IS NOT NULL)
     FROM entry
     WHERE id >= :start AND id <= :last AND (
-        ({IS_ATTEMPTABLE} AND has_waited >= :lifetime)
-        OR (state = '{State.HELD}' AND has_waited + was_held >= :half)
+        (({IS_ATTEMPTABLE} AND has_waited >= :lifetime
+            OR state = '{State.HELD}' AND has_waited + was_held >= :half) AND NOT {IS_PAUSED})
         OR (state = '{State.FAILED}' AND {IN_STATE} >= :keep_failed)
         OR (state = '{State.IN_FLIGHT}' AND {IN_STATE} >= :endless)
         OR due_at > :horizon)

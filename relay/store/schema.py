@@ -170,6 +170,16 @@ SPOOL: Final[tuple[Migration, ...]] = (
             used TEXT NOT NULL
         ) STRICT, WITHOUT ROWID""",
     ),
+    (
+        # Senders an operator has paused; `since_up` in the relay's own time, as above.
+        """CREATE TABLE pause (
+            sender TEXT PRIMARY KEY,
+            since INTEGER NOT NULL,
+            since_up INTEGER NOT NULL,
+            actor TEXT NOT NULL,
+            reason TEXT NOT NULL
+        ) STRICT, WITHOUT ROWID""",
+    ),
 )
 
 RECORD: Final[tuple[Migration, ...]] = (

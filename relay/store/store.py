@@ -34,6 +34,7 @@ from relay.store.mover import Mover
 from relay.store.notes import StoredNotes
 from relay.store.opening import RECORD_DATABASE, SPOOL_DATABASE, Opening
 from relay.store.orders import StoredOrders
+from relay.store.pauses import StoredPauses
 from relay.store.queue import EntryQueue
 from relay.store.reader import Reader
 from relay.store.record import StoredRecord
@@ -62,6 +63,7 @@ class Store:
     suppressions: SuppressionList
     upkeep: StoredUpkeep
     notes: StoredNotes
+    pauses: StoredPauses
     recovered: Recovered
     measure: Callable[[], Awaitable[Measure]]
     shrink: Callable[[], Awaitable[int]]
@@ -229,6 +231,7 @@ class Store:
                     on_settled=mover.wake,
                 ),
                 notes=StoredNotes(spool_writer),
+                pauses=StoredPauses(spool_writer, uptime),
                 recovered=recovered,
                 measure=measure,
                 shrink=shrink,

@@ -5,7 +5,7 @@ Knows resources and their JSON; decides nothing. Whoever may open the socket may
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -17,6 +17,7 @@ from relay.mail.feedback import Suppression, SuppressionReason
 from relay.ports import Clock, Record, Suppressions
 from relay.web import resource
 from relay.web.queue import QueueDesk, QueueResources
+from relay.web.senders import SenderDesk, SenderResources
 
 BODY_LIMIT: Final = 1024 * 1024
 """Octets of one request; an order names some tens of thousands of mails with as many."""
@@ -41,6 +42,9 @@ class Desk:
     reload: Callable[[], Awaitable[Reloaded]]
     """Load the configuration again."""
     status: Callable[[], Awaitable[Mapping[str, Any]]]
+    accounts: Callable[[], Sequence[Mapping[str, Any]]]
+    """How each account is doing."""
+    senders: SenderDesk
 
 
 def admin(desk: Desk) -> web.Application:
@@ -49,6 +53,8 @@ def admin(desk: Desk) -> web.Application:
     app = queue_only(desk.queue)
     app.router.add_get("/v1/status", api.status)
     app.router.add_post("/v1/reload", api.reload)
+    app.router.add_get("/v1/accounts", api.list_accounts)
+    SenderResources(desk.senders).add_to(app)
     app.router.add_get("/v1/suppressions", api.list_suppressions)
     app.router.add_get("/v1/suppressions/{address}", api.show_suppression)
     app.router.add_put("/v1/suppressions/{address}", api.suppress)
@@ -74,6 +80,9 @@ class _Api:
         reloaded = await self._desk.reload()
         document = {"complaints": reloaded.complaints, "warnings": reloaded.warnings}
         return resource.json_answer(document, status=422 if reloaded.complaints else 200)
+
+    async def list_accounts(self, _request: web.Request) -> web.Response:
+        return resource.json_answer({"accounts": self._desk.accounts()})
 
     async def list_suppressions(self, request: web.Request) -> web.Response:
         after, limit = resource.page(request)

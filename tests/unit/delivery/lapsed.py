@@ -124,6 +124,7 @@ class House:
             node="n1",
             jitter=lambda: 0.0,
             events_seen=lambda: False,
+            is_paused=lambda _: False,
             may_expire=lambda: True,
         )
         rules = StaticRules(a_ruleset(*senders))

@@ -151,6 +151,7 @@ class Bench:
             node="n1",
             jitter=jitter,
             events_seen=lambda: False,
+            is_paused=lambda _: False,
             may_expire=lambda: may_expire,
         )
         self.gate = Gate(OneAccount(self.carrier), facts=self.facts, clock=self.clock)

@@ -14,15 +14,17 @@ import pytest
 
 from relay.delivery.attempt import Desk
 from relay.delivery.gate import LANES, Gate
+from relay.delivery.pauses import Pauses
 from relay.delivery.scheduler import UNRECORDED_REST, Scheduler
 from relay.mail.entry import State
 from relay.mail.envelope import AccountName, Envelope, QueueId, SenderName
+from relay.operators import Pause
 from relay.policy.allowance import Allowances
 from relay.policy.sender import OverLimit, Priority, Rate, Sender
 from relay.policy.verdict import Accepted, Answer, Broken, Stage
 from relay.ports import Claim, Consignment, SendQuota, SpoolError
 from relay.store import Store
-from tests.builders import a_ruleset, a_sender, an_address
+from tests.builders import a_ruleset, a_sender, addresses, an_address
 from tests.fakes import FakeSuppressions, FrozenClock, RecordingFacts, StaticRules
 
 
@@ -69,6 +71,7 @@ class House:
         self.carrier = SlowCarrier()
         self.rules = StaticRules(a_ruleset(a_sender("app")))
         self.gate = Gate(OneAccount(self.carrier), facts=facts, clock=clock)
+        self.pauses = Pauses(store.pauses)
         self.scheduler = Scheduler(
             Desk(
                 queue=store.queue,
@@ -78,13 +81,14 @@ class House:
                 node="n1",
                 jitter=lambda: 0.0,
                 events_seen=lambda: False,
+                is_paused=self.pauses.hold,
                 may_expire=lambda: True,
             ),
             self.rules,
             {AccountName("main"): self.gate},
             Allowances(),
         )
-        store.on_commit = self.scheduler.notice
+        store.on_commit = self.pauses.on_resumed = self.scheduler.notice
         self.running: asyncio.Task[None] | None = None
 
     def configure(self, *senders: Sender, generation: int = 2) -> None:
@@ -335,3 +339,66 @@ async def test_draining_during_a_claim_gives_back_what_it_brings(house: House) -
         assert sum(left.values()) + len(house.carrier.calls) == 10
         house.scheduler._draining = False
         house.gate._closed = False
+
+
+def a_pause(house: House, sender: str) -> Pause:
+    return Pause(SenderName(sender), house.clock.now(), "root", "wrong template")
+
+
+@pytest.mark.P8
+async def test_mail_of_a_paused_sender_is_kept_and_goes_once_it_is_resumed(house: House) -> None:
+    house.configure(a_sender("app"), a_sender("paused"))
+    await house.accept("paused", 3)
+    await house.pauses.pause(a_pause(house, "paused"))
+    house.start()
+    house.carrier.let_through()
+    await house.accept("paused", 2)
+    await house.accept("app")
+    assert await house.carrier.called(1) == ["app"]
+    # Whoever is noticed after it has been passed over.
+    await house.accept("app")
+    assert await house.carrier.called(2) == ["app"] * 2
+    assert (await house.counts())[State.READY] == 5
+    assert not await house.pauses.resume(SenderName("app"))
+    assert await house.pauses.resume(SenderName("paused"))
+    assert sorted(await house.carrier.called(7)) == ["app"] * 2 + ["paused"] * 5
+    assert await house.drained() == {}
+
+
+async def test_a_pause_during_a_claim_gives_back_what_it_brings(house: House) -> None:
+    await house.accept("app", 3)
+    claim = house.store.queue.claim
+
+    async def paused_meanwhile(*args: Any, **words: Any) -> Any:
+        claims = await claim(*args, **words)
+        if claims.taken and not house.pauses.in_force:
+            await house.pauses.pause(a_pause(house, "app"))
+        return claims
+
+    house.store.queue.claim = paused_meanwhile  # type: ignore[method-assign]
+    house.start()
+    while not house.pauses.in_force:  # noqa: ASYNC110 - pauses tell nobody
+        await asyncio.sleep(0)
+    assert await house.drained() == {State.READY: 3}
+    assert house.carrier.calls == []
+
+
+async def test_a_mail_to_many_stops_after_the_call_under_way_once_it_is_paused(
+    house: House,
+) -> None:
+    draft = house.store.spool.draft()
+    await draft.append(b"From: app@example.com\r\n\r\nHi\r\n")
+    envelope = Envelope(an_address("app@example.com"), addresses(120))
+    await house.store.spool.commit(draft, SenderName("app"), envelope)
+    house.start()
+    await house.carrier.called(1)
+    await house.pauses.pause(a_pause(house, "app"))
+    house.carrier.let_through()
+    while house.scheduler.in_flight:  # noqa: ASYNC110 - attempts tell nobody
+        await asyncio.sleep(0)
+    assert len(house.carrier.calls) == 1
+    await house.pauses.resume(SenderName("app"))
+    await house.carrier.called(3)
+    asked = [address for call in house.carrier.calls for address in call.recipients]
+    assert sorted(asked, key=str) == sorted(addresses(120), key=str), "twice, or not at all"
+    assert await house.drained() == {}

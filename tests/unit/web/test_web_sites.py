@@ -16,10 +16,13 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from relay.delivery.pauses import Pauses
+from relay.mail.envelope import SenderName
 from relay.mail.feedback import Suppression, SuppressionReason
-from relay.ports import SpoolFullError
+from relay.ports import SpoolError, SpoolFullError
 from relay.web.admin import Desk, Reloaded, admin
 from relay.web.monitoring import monitoring
+from relay.web.senders import SenderDesk
 from relay.web.site import Site
 from relay.web.webhook import webhook
 from relay.wiring import queue_desk
@@ -34,6 +37,8 @@ class OneSuppressed:
     def __init__(self) -> None:
         self.found: dict[str, Suppression] = {}
         self.actors: list[str] = []
+        self.audited: list[tuple[str, str, str, str]] = []
+        self.audit_error: SpoolError | None = None
 
     async def suppress(self, suppression: Suppression, *, actor: str) -> None:
         self.found[suppression.address] = suppression
@@ -42,6 +47,13 @@ class OneSuppressed:
     async def unsuppress(self, address: str, *, actor: str, reason: str, now: datetime) -> bool:
         self.actors.append(actor)
         return self.found.pop(address, None) is not None
+
+    async def audit(
+        self, actor: str, action: str, subject: str, detail: str, *, now: datetime
+    ) -> None:
+        if self.audit_error is not None:
+            raise self.audit_error
+        self.audited.append((actor, action, subject, detail))
 
     async def list_suppressed(self, after: str, limit: int) -> Sequence[Suppression]:
         return list(self.found.values())
@@ -64,6 +76,14 @@ class House:
             clock=clock,
             reload=self.reload,
             status=self.status,
+            accounts=lambda: [{"account": "main", "rate": 14.0}],
+            senders=SenderDesk(
+                pauses=Pauses(store.pauses),
+                record=self.record,  # type: ignore[arg-type]
+                facts=self.facts,
+                clock=clock,
+                senders=lambda: [SenderName("billing"), SenderName("app")],
+            ),
         )
         self.session: aiohttp.ClientSession
 
@@ -248,3 +268,56 @@ async def test_the_webhook_takes_posts_on_one_path_up_to_its_limit() -> None:
             assert answer.status == 405
     await site.close()
     assert bodies == [1, 101]
+
+
+async def test_a_sender_is_paused_and_resumed_and_both_are_audited_and_told(house: House) -> None:
+    me = getpass.getuser()
+    status, answer = await house.ask("POST", "/senders/app/pause", {"reason": "wrong template"})
+    assert (status, answer["sender"], answer["actor"]) == (200, "app", me)
+    pauses = house.desk.senders.pauses
+    assert pauses.in_force[SenderName("app")].reason == "wrong template"
+    status, _ = await house.ask("POST", "/senders/app/pause", {"reason": "still wrong"})
+    assert status == 200
+    assert pauses.in_force[SenderName("app")].reason == "still wrong"
+    assert (await house.ask("POST", "/senders/app/resume", {"reason": "mended"}))[0] == 200
+    assert not pauses.in_force
+    assert house.record.audited == [
+        (me, "pause", "sender app", "wrong template"),
+        (me, "pause", "sender app", "still wrong"),
+        (me, "resume", "sender app", "mended"),
+    ]
+    assert [args for name, args in house.facts.told if name == "service"] == [
+        ("sender_paused",),
+        ("sender_paused",),
+        ("sender_resumed",),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "words"),
+    [
+        ("/senders/app/pause", {}, 400, "a reason is needed"),
+        ("/senders/nobody/pause", {"reason": "x"}, 404, "there is app, billing"),
+        ("/senders/app/resume", {}, 404, "app is not paused"),
+    ],
+)
+async def test_an_order_about_a_sender_that_makes_no_sense_is_refused_in_words(
+    house: House, path: str, body: dict[str, str], status: int, words: str
+) -> None:
+    got, answer = await house.ask("POST", path, body)
+    assert (got, words in answer) == (status, True), answer
+    assert house.record.audited == []
+
+
+async def test_a_sick_record_keeps_nobody_from_pausing(house: House) -> None:
+    house.record.audit_error = SpoolError("record.db is damaged")
+    assert (await house.ask("POST", "/senders/app/pause", {"reason": "x"}))[0] == 200
+    assert SenderName("app") in house.desk.senders.pauses.in_force
+    assert "fault" in house.facts.names()
+
+
+async def test_accounts_are_shown(house: House) -> None:
+    assert await house.ask("GET", "/accounts") == (
+        200,
+        {"accounts": [{"account": "main", "rate": 14.0}]},
+    )
