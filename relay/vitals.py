@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import Any
 
 from relay import __version__
@@ -84,10 +85,10 @@ class Vitals:
         return {
             "account": account.name,
             "condition": self._condition(account, found),
-            "rate": found.rate,
-            "rate_granted": found.granted,
-            "daily_quota": found.daily,
-            "daily_used": found.used,
+            "rate": _number(found.rate),
+            "rate_granted": _number(found.granted),
+            "daily_quota": _number(found.daily),
+            "daily_used": _number(found.used),
             "daily_quota_holds": found.hold.value,
             "breaker": found.breaker.value,
             "breaker_reason": found.reason,
@@ -152,3 +153,8 @@ class Vitals:
         ):
             metrics.log_size[database].set(octets)
             metrics.available[database].set(is_well)
+
+
+def _number(found: float | None) -> float | str | None:
+    """Return a number as JSON can have it; None is what is not known."""
+    return "unlimited" if found == inf else found

@@ -88,6 +88,7 @@ NOT_TAKEN = (
     Row(an("InternalFailure", status=500), "server", "451 4.3.0"),
     Row(an("InternalServiceErrorException", status=500), "server", "451 4.3.0"),
     Row(Garble(), "server", "451 4.3.0"),
+    Row(Garble(200, "<html>Log in to the guest network</html>"), "timeout", "451 4.4.2"),
 )
 TAKEN = (Row(LoseAnswer(), "timeout", "451 4.4.2"), Row(CutAnswer(), "timeout", "451 4.4.2"))
 

@@ -39,6 +39,7 @@ async def test_a_paused_sender_is_accepted_and_kept_over_a_restart_until_it_is_r
     await relay.logged("account.quota")
     account = await shown(relay, "account", "show", "main")
     assert (account["rate_granted"], account["breaker"]) == (14.0, "closed")
+    assert account["daily_quota"] == "unlimited"
     assert (account["condition"], account["daily_quota_holds"]) == ("sending", "nobody")
     assert account["access_key"].startswith("AKIASIMULATOR")
     assert (await relay.cli("account", "show", "other"))[0] == 1
