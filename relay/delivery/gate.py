@@ -145,7 +145,10 @@ class Gate:
         if wait > 0:
             return Room(0, 0, 0, wait)
         allowed = self._breaker.allows(now)
-        tokens = int(min(self._bucket.whole(now), self._day.left(now)))
+        tokens = self._bucket.whole(now)
+        left = self._day.left(now)
+        if left < tokens:
+            tokens = int(left)
         attempts = min(self.lanes - self.busy.total(), tokens)
         attempts = max(0, attempts if allowed is None else min(attempts, allowed))
         if hold is Hold.BULK:
@@ -289,12 +292,11 @@ class Gate:
 
     def _heed_quota(self, now: float) -> None:
         quota = self.account.quota
-        # Two readings may say the same, and the second one is news all the same.
-        if quota is not None and (
-            self._quota is None or quota != self._quota or quota.number != self._quota.number
-        ):
-            self._quota = quota
-            self._day.read(quota.daily, quota.used, now)
+        if quota is not None and quota is not self._quota:
+            known, self._quota = self._quota, quota
+            # Two readings may say the same, and the second one is news all the same.
+            if known is None or quota != known or quota.number != known.number:
+                self._day.read(quota.daily, quota.used, now)
             if quota.rate != self._granted:
                 self._granted = quota.rate
                 self._set_rate(now)

@@ -31,27 +31,30 @@ class DailyQuota:
     Without a report nothing is known, and only a refusal by SES holds mail back.
     """
 
-    __slots__ = ("_daily", "_read_at", "_refused_until", "_reserve", "_sent", "_used")
+    __slots__ = ("_enough", "_left", "_read_at", "_refused_until", "_reserve", "daily")
 
     def __init__(self, reserve: float) -> None:
         """`reserve` is the fraction of the quota that bulk senders leave to the others."""
         self._reserve = reserve
-        self._daily = inf
-        self._used = 0.0
-        self._sent = 0
+        self.daily = inf
+        self._left = inf
+        # With as much left nobody is held back.
+        self._enough = 1.0
         self._read_at = -inf
         self._refused_until = -inf
 
     def read(self, daily: float, used: float, now: float) -> None:
         """Note what SES reports."""
-        self._daily, self._used, self._read_at = daily, used, now
-        self._sent = 0
-        if self.left(now) >= 1:
+        self.daily, self._read_at = daily, now
+        self._left = daily - used
+        # What is left of an unlimited quota is unlimited, and so would be the reserve of it.
+        self._enough = 1.0 if daily == inf else 1.0 + daily * self._reserve
+        if self._left >= 1:
             self._refused_until = -inf
 
     def sent(self, recipients: int) -> None:
         """Note that SES took, or may have taken, mail for so many."""
-        self._sent += recipients
+        self._left -= recipients
 
     def refused(self, now: float) -> None:
         """Note that SES says the quota is used up."""
@@ -59,16 +62,15 @@ class DailyQuota:
 
     def left(self, now: float) -> float:
         """Return for how many recipients mail may go; infinite where that is not known."""
-        if now >= self._read_at + BELIEVED_FOR:
-            return inf
-        return max(0.0, self._daily - self._used - self._sent)
+        return inf if now >= self._read_at + BELIEVED_FOR else max(0.0, self._left)
 
     def hold(self, now: float) -> Hold:
-        """Say whom the quota keeps back."""
+        """Say whom the quota keeps back. Asked before every attempt."""
         if now < self._refused_until:
             return Hold.ALL
+        if self._left >= self._enough:
+            return Hold.NOBODY
         left = self.left(now)
-        if left < 1:
-            return Hold.ALL
-        # What is left of an unlimited quota is unlimited, and so is the reserve of it.
-        return Hold.BULK if left < inf and left - self._daily * self._reserve < 1 else Hold.NOBODY
+        if left >= self._enough:
+            return Hold.NOBODY
+        return Hold.BULK if left >= 1 else Hold.ALL
