@@ -14,8 +14,10 @@ from typing import Final
 from relay.mail.entry import State
 from relay.mail.envelope import SenderName
 from relay.operators import Pause
+from relay.ports import SpoolError
 from relay.store.columns import milliseconds, nearest_moment
 from relay.store.lifetime import IS_ATTEMPTABLE
+from relay.store.trouble import comes_of_damage
 from relay.store.uptime import Uptime
 from relay.store.writer import Writer
 
@@ -69,7 +71,13 @@ class StoredPauses:
         after: tuple[int, int] | None = (-(1 << 63), 0)
         while after is not None:
             page = partial(_let_go, sender=sender, since=since, uptime=self._uptime, after=after)
-            after = await self._writer.run(page, is_outcome=True)
+            try:
+                after = await self._writer.run(page, is_outcome=True)
+            except SpoolError as error:
+                if not comes_of_damage(error):
+                    raise
+                # Some of the mail has grown older meanwhile; that must not keep all of it for ever.
+                break
         await self._writer.run(partial(_resume, sender=sender), is_outcome=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from datetime import timedelta
 from pathlib import Path
 
@@ -120,3 +121,20 @@ async def test_a_long_queue_is_let_go_in_pages_and_a_resume_broken_off_is_taken_
         assert await expired(spool) == []
         spool.clock.advance(HOUR)
         assert await expired(spool) == [BILLING] * 50
+
+
+@pytest.mark.P8
+async def test_a_damaged_page_of_the_queue_keeps_no_pause_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def malformed(*_: object, **__: object) -> None:
+        error = sqlite3.DatabaseError("database disk image is malformed")
+        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise error
+
+    async with opened(tmp_path) as spool:
+        await spool.accept()
+        await spool.store.pauses.write(a_pause(spool))
+        monkeypatch.setattr(module, "_let_go", malformed)
+        await spool.store.pauses.remove(BILLING)
+        assert await spool.store.pauses.read() == []
