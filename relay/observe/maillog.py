@@ -210,6 +210,7 @@ class MailLog(SpoolLog):
         self._metrics.clock_skew[account].set(seconds)
         tell = self.logger.warning if by else self.logger.info
         tell("account.clock_skewed", account=account, ahead_seconds=seconds)
+
     def slowed(self, account: AccountName, rate: float, granted: float) -> None:
         """SES said that the rate was exceeded: less of it is used for a while."""
         self.logger.warning(

@@ -26,7 +26,7 @@ class Keys:
     access_key: str
     secret_key: str = field(repr=False)
     token: str = field(default="", repr=False)
-    expires_at: datetime | None = field(default=None, compare=False)
+    expires_at: datetime | None = field(default=None, repr=False, compare=False)
     """When SES believes them no more; None: never, or it is not known."""
 
     def __post_init__(self) -> None:

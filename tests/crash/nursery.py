@@ -19,6 +19,7 @@ from typing import Any, Final, NoReturn
 
 from relay.service import run
 from relay.ses.aws import Botocore
+from relay.ses.sdk import Whereabouts
 from tests.crash import launcher
 
 _MOST: Final = 65536  # octets of one message
@@ -26,8 +27,9 @@ _MOST: Final = 65536  # octets of one message
 
 def warm_up() -> None:
     """Have read and imported what a daemon only reads and imports once it starts."""
-    aws = Botocore("eu-west-1", "http://127.0.0.1:9")
-    aws.endpoint_url()
+    aws = Botocore(Whereabouts("eu-west-1", "http://127.0.0.1:9"))
+    for service in ("ses", "sesv2"):
+        aws.endpoint_url(service)
     aws.keys(anew=False)
     aws.close()
     run(_nothing)

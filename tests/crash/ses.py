@@ -155,9 +155,8 @@ class _Api(QueryApi):
         pause = dice.random() * LATENCY
         match fate:
             case "throttled":
-                return self._refuse(
-                    request, ApiError("Throttling", "Maximum sending rate exceeded.")
-                )
+                refusal = ApiError("Throttling", "Maximum sending rate exceeded.")
+                return self._refuse(request.api, request, refusal)
             case "unanswered":
                 call.loses_answer = True
                 await asyncio.sleep(pause)
