@@ -107,6 +107,9 @@ VERBS = (
     "suppression show",
     "suppression add",
     "suppression remove",
+    "sender pause",
+    "sender resume",
+    "account show",
     "secret hash",
     "secret token",
 )
