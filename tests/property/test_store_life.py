@@ -256,7 +256,7 @@ class Life(RuleBasedStateMachine):
 # Hundreds of stores are opened on a real disk, each several times synced.
 TestLife = pytest.mark.P3(pytest.mark.timeout(300)(Life.TestCase))
 TestLife.settings = settings(
-    max_examples=30,
+    max_examples=20,
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -368,7 +368,7 @@ def marked(entry: QueuedMail) -> set[Address]:
 # Hundreds of stores are opened, each with its fsyncs.
 TestTime = pytest.mark.timeout(300)(pytest.mark.P3(Time.TestCase))
 TestTime.settings = settings(
-    max_examples=20,
+    max_examples=15,
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

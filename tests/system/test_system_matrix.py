@@ -170,7 +170,7 @@ async def test_every_row_of_the_verdict_table_end_to_end(
 
 async def _the_day_ends(relay: Relay, simulator: Simulator) -> None:
     """Hold what the daily quota does not allow, and ask no more; a start reads it anew."""
-    simulator.fail(an("Throttling", "Daily message quota exceeded."))
+    simulator.fail(an("Throttling", "Daily message quota exceeded."), action="SendRawEmail")
     await send(relay, "day@example.net")
     line = await relay.logged("mail.deferred", recipient="day@example.net")
     assert (line["reason"], line["reply"][:9]) == ("quota", "452 4.4.5")
