@@ -188,7 +188,6 @@ class Disk:
                 return self._resize(call, grows_only=call.kind is Kind.ALLOCATE)
             case Kind.OPEN:
                 directory, name = self._place(call.path)
-                self._positions[call.descriptor] = 0
                 if name not in directory.names():
                     return self._name(directory, name, File())
                 return [] if call.offset is None else self._resize(call)
@@ -205,6 +204,9 @@ class Disk:
 
     def _end(self, call: Call) -> None:
         """It is done; a sync has made durable what was done when it began."""
+        if call.kind is Kind.OPEN:
+            # Not before: until then the descriptor may be another file's.
+            self._positions[call.descriptor] = 0
         for change in self._changes.pop(call, ()):
             change.is_done = True
         if covered := self._covered.pop(call, None):

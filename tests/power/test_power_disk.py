@@ -240,6 +240,11 @@ A = hexed("/spool/a")
             Kind.SYNC,
             {"begun": 0, "ended": None},
         ),
+        (
+            (f'pwrite64(3<{A}>, "{hexed("he")}", 2, 4) = ?',),
+            Kind.WRITE,
+            {"octets": b"he", "offset": 4, "begun": 0, "ended": 0},
+        ),
         ((f"ftruncate(3<{A}>, 12) = 0",), Kind.RESIZE, {"offset": 12}),
         (
             (
@@ -292,6 +297,20 @@ def test_a_line_of_strace_is_understood(
 )
 def test_what_changes_nothing_is_no_call(said: str) -> None:
     assert list(lines(said)) == []
+
+
+def test_what_is_written_after_a_kill_comes_on_top_of_what_the_kill_cut_off() -> None:
+    calls = lines(
+        f'openat(AT_FDCWD<{hexed("/spool")}>, "{hexed("a")}", O_RDWR|O_CREAT, 0600) = 3<{A}>',
+        f"fsync(4<{hexed('/spool')}>) = 0",
+        f'pwrite64(3<{A}>, "{hexed("old")}", 3, 0) = ?',
+        f'pwrite64(5<{A}>, "{hexed("new")}", 3, 0) = 3',
+        f"fdatasync(5<{A}>) = 0",
+    )
+    disk = Disk(ROOT)
+    for _ in disk.play(calls, lambda _: ""):
+        pass
+    assert {_whole(image.files["a"]) for image in images(disk, "seed")} == {b"new"}
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ SYSCALLS: Final = (
     "io_uring_setup"
 )
 
+_SYNCS: Final = ("fsync", "fdatasync")
+
 _LINE: Final = re.compile(r"(\d+) +(\d+\.\d+) (.*)")
 _RESUMED: Final = re.compile(r"<\.\.\. (\w+) resumed>(.*)")
 # Another process was heard meanwhile; or it was killed, and nobody knows the end.
@@ -108,7 +110,10 @@ def read(lines: Iterable[str]) -> Iterator[Call]:
             raise Untold(f"line {number} of the trace: {said[:200]!r}")
         name, arguments, result = whole[1], whole[2], whole[3]
         if result == "?":
-            open_calls[process] = (begun, at, said)
+            # Killed meanwhile. Done or not, it is over: what others write later comes on top of it.
+            # Only of a sync nothing follows.
+            ended = None if name in _SYNCS else number
+            yield from _understood(_Said(name, arguments, None, (at, begun, ended, ended_at)))
         elif not result.startswith("-"):
             yield from _understood(
                 _Said(name, arguments, int(result, 0), (at, begun, number, ended_at))
@@ -207,8 +212,7 @@ _MEANINGS: Final[dict[str, Callable[[_Said], Call | None]]] = {
     "mkdir": lambda said: said.call(Kind.MAKE_DIRECTORY, said.name_at(0)),
     "unlink": lambda said: said.call(Kind.UNLINK, said.name_at(0)),
     "rename": lambda said: said.call(Kind.RENAME, said.name_at(0), target=said.name_at(1)),
-    "fsync": lambda said: said.call(Kind.SYNC, said.path),
-    "fdatasync": lambda said: said.call(Kind.SYNC, said.path),
+    **dict.fromkeys(_SYNCS, lambda said: said.call(Kind.SYNC, said.path)),
     "mmap": _map,
     "io_uring_setup": _set_up_ring,
 }
