@@ -19,10 +19,7 @@ demo: $(VENV)/.runtime ## Run the relay against a simulated SES on this machine,
 	@$(BIN)/python -m relay demo $(DEMO_ARGS)
 
 test: $(VENV)/.dev ## Run the whole test suite: PYTEST_ARGS="-k smtp", or "-n 0 --pdb tests/unit"
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
-
-# One more than there are cores: much of a test with real processes is waiting for them.
-WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+	@$(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 fuzz: $(VENV)/.dev ## Play a million fuzzed SMTP sessions: FUZZ_ARGS="--seconds 60", or files to play again
 	@$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)

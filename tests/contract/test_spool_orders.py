@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import os
 import tempfile
@@ -511,6 +512,9 @@ async def _quick_spool(tmp_path: Path) -> AsyncIterator[Opened]:
     where = memory if os.access(memory, os.W_OK) else tmp_path
     with tempfile.TemporaryDirectory(dir=where) as directory:
         async with opened(Path(directory)) as spool:
+            # What thousands of tests have left behind is not looked through meanwhile.
+            gc.collect()
+            gc.freeze()
             yield spool
 
 
