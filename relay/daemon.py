@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import os
 import sys
-import time
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -18,8 +17,7 @@ from typing import Final, Self
 
 from relay import __version__
 from relay.clock import SystemClock
-from relay.config.complaint import ConfigurationError
-from relay.config.loader import load
+from relay.config.configuration import Configuration
 from relay.delivering import Delivering
 from relay.delivery.pauses import Pauses
 from relay.feedback.certificate import HttpsSnsGateway, SnsGateway
@@ -30,43 +28,32 @@ from relay.observe.metrics import CONTENT_TYPE, Metrics
 from relay.observe.sink import LogWriter
 from relay.policy.allowance import Allowances
 from relay.policy.retry import AMBIGUOUS_WITHOUT_EVENTS
-from relay.policy.ruleset import Ruleset
 from relay.ports import SpoolError
+from relay.reloading import InForce, Reloading
+from relay.serving import Serving
 from relay.ses.account import SesAccount
 from relay.smtp.auth import Verifier
 from relay.smtp.listener import FrontDoor, Surroundings
-from relay.smtp.tls import TlsInForce
 from relay.store import Store
 from relay.vitals import Vitals
 from relay.web.admin import Desk as AdminDesk
-from relay.web.admin import Reloaded, admin
+from relay.web.admin import admin
 from relay.web.monitoring import monitoring
-from relay.web.site import Site
 from relay.web.webhook import webhook
 from relay.wiring import (
-    UnusableError,
     account_settings,
     gates_of,
     listener_settings,
     naming,
-    needs_restart,
     node,
     queue_desk,
     sender_desk,
     terms,
-    tls_contexts,
     topics,
 )
 
 # How long clients in DATA may take to finish once we stop.
 DRAIN_GRACE: Final = 30.0  # seconds
-
-
-class RulesInForce:
-    """The current ruleset; swapped whole by a reload."""
-
-    def __init__(self, ruleset: Ruleset) -> None:
-        self.current = ruleset
 
 
 class Daemon:
@@ -79,11 +66,7 @@ class Daemon:
     def __init__(
         self, path: Path, *, gateway: SnsGateway | None = None, render: Render | None = None
     ) -> None:
-        self._path = path
-        self.configuration = load(path, generation=1, environ=os.environ)
-        self._tls = {
-            name: TlsInForce(context) for name, context in tls_contexts(self.configuration).items()
-        }
+        self._in_force = InForce(path)
         log = self.configuration.settings.log
         self._log = LogWriter(sys.stdout.buffer)
         logger = make_logger(
@@ -95,13 +78,20 @@ class Daemon:
         )
         self.metrics = Metrics()
         self.facts = MailLog(logger, self.metrics)
-        self._rules = RulesInForce(self.configuration.ruleset())
+        self._rules = self._in_force.rules
         self._clock = SystemClock()
         self._allowances = Allowances()
         self._gateway = gateway or HttpsSnsGateway(self._clock.monotonic)
         self._failed = asyncio.Event()
         self._stack = AsyncExitStack()
-        self._reloading = asyncio.Lock()
+        self._serving = Serving(self._stack, self.facts)
+        self._reloading = Reloading(self._in_force, self.metrics, self.facts, self._settle)
+        self.reload = self._reloading.reload
+
+    @property
+    def configuration(self) -> Configuration:
+        """The configuration in force."""
+        return self._in_force.configuration
 
     async def __aenter__(self) -> Self:
         try:
@@ -127,7 +117,7 @@ class Daemon:
         for warning in self.configuration.warnings:
             facts.service("configuration_warning", complaint=str(warning))
         facts.logger.debug("relay.configuration", settings=self.configuration.redacted())
-        self._note_reload(successful=True)
+        self._reloading.begun()
 
         self._left = 0
         settled = account_settings(self.configuration)
@@ -182,13 +172,9 @@ class Daemon:
         facts.service("started", version=__version__, generation=1, pid=os.getpid())
 
     async def _serve_http(self, intake: Intake, pauses: Pauses) -> None:
-        http, facts = self.configuration.settings.http, self.facts
+        http, facts, serving = self.configuration.settings.http, self.facts, self._serving
         app = monitoring(self.vitals.exposition, CONTENT_TYPE, self.vitals.checks)
-        site = Site(app, facts)
-        self._stack.push_async_callback(site.close)
-        with naming(f"http.metrics {http.metrics}"):
-            self.metrics_port = await site.listen(http.metrics.host, http.metrics.port)
-        facts.service("listening", http="metrics", port=self.metrics_port)
+        self.metrics_port = await serving.listen(app, "metrics", http.metrics)
 
         store, clock, rules, notice = self._store, self._clock, self._rules, self._scheduler.notice
         desk = AdminDesk(
@@ -202,26 +188,20 @@ class Daemon:
             accounts=self.vitals.accounts,
             senders=sender_desk(store, facts, clock, lambda: rules.current.senders, pauses),
         )
-        site = Site(admin(desk), facts)
-        self._stack.push_async_callback(site.close)
+        await serving.listen_unix(admin(desk), "admin", http.admin)
+        # Before the site is closed: no order is begun that nobody waits for.
         self._stack.callback(desk.queue.orders.stop)
-        with naming(f"http.admin {http.admin}"):
-            await site.listen_unix(http.admin)
-        facts.service("listening", http="admin", path=str(http.admin))
 
         if http.webhook is not None:
-            site = Site(webhook(intake.take_in, BODY_LIMIT), facts)
-            self._stack.push_async_callback(site.close)
-            with naming(f"http.webhook {http.webhook}"):
-                self.webhook_port = await site.listen(http.webhook.host, http.webhook.port)
-            facts.service("listening", http="webhook", port=self.webhook_port)
+            app = webhook(intake.take_in, BODY_LIMIT)
+            self.webhook_port = await serving.listen(app, "webhook", http.webhook)
 
     async def _open_front_door(self) -> None:
         verifier = Verifier(self._clock)
         self._stack.callback(verifier.close)
         listeners = listener_settings(self.configuration)
         self.metrics.know_listeners(listener.name for listener in listeners)
-        self.metrics.know_tls(self._tls)
+        self.metrics.know_tls(self._in_force.tls)
         self.front_door = front_door = FrontDoor(
             listeners,
             Surroundings(
@@ -232,7 +212,7 @@ class Daemon:
                 clock=self._clock,
                 verifier=verifier,
                 allowances=self._allowances,
-                tls=self._tls,
+                tls=self._in_force.tls,
             ),
         )
         with naming("listeners"):
@@ -250,42 +230,14 @@ class Daemon:
             one.cancel()
         return not self._failed.is_set()
 
-    async def reload(self) -> Reloaded:
-        """Put a new configuration in force, all or nothing."""
-        async with self._reloading:
-            generation = self.configuration.generation + 1
-            try:
-                found = await asyncio.to_thread(
-                    load, self._path, generation=generation, environ=os.environ
-                )
-                ruleset = found.ruleset()
-                complaints = needs_restart(self.configuration, found)
-                # All of them, before the first is in force; in a thread, as it reads files.
-                contexts = {} if complaints else await asyncio.to_thread(tls_contexts, found)
-            except ConfigurationError as error:
-                complaints = tuple(str(complaint) for complaint in error.complaints)
-            except UnusableError as error:
-                complaints = error.complaints
-            if complaints:
-                self._note_reload(successful=False)
-                self.facts.service("reload_refused", complaints="; ".join(complaints))
-                return Reloaded(complaints, ())
-            self.configuration = found
-            # At one stroke with the rules: what names a client is half here and half there.
-            for name, context in contexts.items():
-                self._tls[name].current = context
-            self._rules.current = ruleset
-            self.vitals.generation = generation
-            self._note_reload(successful=True)
-            warnings = [str(warning) for warning in found.warnings]
-            warnings += await self._orphaned(ruleset)
-            for warning in warnings:
-                self.facts.service("configuration_warning", complaint=warning)
-            self.facts.service("reloaded", generation=generation)
-            await self._readmit()
-            return Reloaded((), tuple(warnings))
+    async def _settle(self) -> list[str]:
+        """Act on new rules; return what whoever asked for them should know."""
+        self.vitals.generation = self.configuration.generation
+        orphaned = await self._orphaned()
+        await self._readmit()
+        return orphaned
 
-    async def _orphaned(self, ruleset: Ruleset) -> list[str]:
+    async def _orphaned(self) -> list[str]:
         """Return a warning for each sender that has mail in the queue and is configured no more."""
         try:
             queued = await self._store.queue.senders()
@@ -296,7 +248,7 @@ class Daemon:
         return [
             f"sender {name} is gone: its mail in the queue is held"
             for name in queued
-            if name not in ruleset.senders
+            if name not in self._rules.current.senders
         ]
 
     async def _readmit(self) -> None:
@@ -317,15 +269,6 @@ class Daemon:
         # To say how much is left is no reason to fail at the last.
         with contextlib.suppress(SpoolError):
             self._left = sum((await self._store.queue.counts()).values())
-
-    def _note_reload(self, *, successful: bool) -> None:
-        self.metrics.reload_successful.set(successful)
-        if not successful:
-            return
-        self.metrics.reload_at.set(time.time())
-        if self._tls:
-            expiry = min(tls.current.expires_at for tls in self._tls.values())
-            self.metrics.certificate_expiry.set(expiry.timestamp())
 
     def _watch(self, work: Awaitable[None], name: str, *, may_end: bool = False) -> None:
         """Run a part; one that may not end by itself stops the daemon if it does."""

@@ -33,6 +33,8 @@ ROOTS = {
     "daemon",
     "offline",
     "delivering",
+    "reloading",
+    "serving",
     "wiring",
     "service",
     "clock",
