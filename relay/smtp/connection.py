@@ -17,6 +17,7 @@ from relay.smtp.pace import Pace
 from relay.smtp.parting import CHUNK, Parting
 from relay.smtp.replies import BARE_LINE_ENDING, LINE_TOO_LONG, TIMED_OUT
 from relay.smtp.settings import Deadlines
+from relay.smtp.turns import Turns
 from relay.smtp.wire import READ_AHEAD
 
 # Replies waiting to be written together.
@@ -28,6 +29,9 @@ _TURN: Final = 0.005
 
 class Connection(Parting):
     """Lines and content over one wire."""
+
+    turns: Turns
+    """Shared with all other sessions of the loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, deadlines: Deadlines) -> None:
         super().__init__(loop, deadlines)
@@ -167,6 +171,8 @@ class Connection(Parting):
         if not self._come:
             if self._said:
                 await self.flush()
+            elif self.turns.is_over(self.loop):
+                await self._let_others()
         elif monotonic() > self._turn_ends:
             await self._let_others()
         if self._is_ending:

@@ -50,6 +50,7 @@ class Introduction(Dialogue):
         self.place = place
         self.settings = settings
         self.surroundings = surroundings
+        self.turns = surroundings.turns
         self._offer = offer
         self._tls = surroundings.tls.get(settings.name)
         self._auth_failures = 0

@@ -12,6 +12,7 @@ from relay.smtp.auth import Verifier
 from relay.smtp.headers import HeaderWindow
 from relay.smtp.settings import Deadlines
 from relay.smtp.tls import TlsInForce
+from relay.smtp.turns import Turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,4 +28,5 @@ class Surroundings:
     allowances: Allowances
     tls: Mapping[str, TlsInForce] = field(default_factory=dict)
     headers: HeaderWindow = field(default_factory=HeaderWindow)
+    turns: Turns = field(default_factory=Turns)
     deadlines: Deadlines = field(default_factory=Deadlines)

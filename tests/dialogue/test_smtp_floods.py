@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from itertools import pairwise
 from math import inf
@@ -13,8 +14,9 @@ from typing import Any
 import pytest
 
 from relay.policy.sender import OnSuppressed
-from relay.smtp import connection
+from relay.smtp import connection, turns
 from relay.smtp.listener import Deadlines
+from relay.smtp.reception import Reception
 from relay.smtp.session import Session
 from tests.dialogue.house import CONTENT, Caller, House, a_house, a_known_sender, until
 from tests.dialogue.test_smtp_scripts import GONE
@@ -109,11 +111,11 @@ async def test_others_get_their_turn_while_one_floods(
         await caller.greet()
         (session,) = house.door.listeners[0].sessions._open
         monkeypatch.setattr(Session, "obey", slow)
-        turns: list[float] = []
+        rounds: list[float] = []
 
         async def watch() -> None:
             while True:
-                turns.append(time.thread_time())
+                rounds.append(time.thread_time())
                 await asyncio.sleep(0)
 
         watching = asyncio.create_task(watch())
@@ -122,8 +124,48 @@ async def test_others_get_their_turn_while_one_floods(
         session.data_received(mail)
         await until(lambda: not session.has_more)
         watching.cancel()
-        alone = max(b - a for a, b in pairwise(turns))
+        alone = max(b - a for a, b in pairwise(rounds))
     assert alone < 0.02
+
+
+@pytest.mark.P6
+async def test_uploads_share_one_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the sockets of many fast clients hold is not taken all at once, but none of it is lost.
+
+    The loop reads a socket up to 32 times before it turns to anything else; so do we here.
+    """
+    monkeypatch.setattr(turns, "_ROUND", 0.002)
+    take, taken = Reception.take, 0
+
+    async def slow(reception: Reception, octets: bytes) -> None:
+        nonlocal taken
+        taken += 1
+        until = time.monotonic() + 0.001
+        while time.monotonic() < until:
+            pass
+        await take(reception, octets)
+
+    monkeypatch.setattr(Reception, "take", slow)
+    piece = b"x" * 62 + b"\r\n"
+    async with a_house() as house, AsyncExitStack() as stack:
+        callers = [await stack.enter_async_context(await Caller.at(house.port)) for _ in range(4)]
+        for caller in callers:
+            await caller.greet()
+            await caller.reach_data()
+            caller.writer.write(CONTENT)
+        await until(lambda: taken == len(callers))
+        taken = fed = 0
+        for session in house.door.listeners[0].sessions._open:
+            for _ in range(32):
+                if not session._is_held_back:
+                    session.data_received(piece * 256)
+                    fed += 256
+        # As many as there is time for, and one buffer that each session waits for by then.
+        assert 1 <= taken <= 2 + len(callers)
+        for caller in callers:
+            caller.writer.write(b".\r\n")
+            assert (await caller.hear()).startswith("250 ")
+        assert sum(content.count(piece) for content in house.contents) == fed
 
 
 @pytest.mark.P6
