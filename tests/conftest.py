@@ -1,4 +1,4 @@
-"""What holds for all tests: which begin first, and what the garbage collector leaves alone."""
+"""What holds for all tests: which begin first, what the collector leaves alone, the nursery."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import gc
 from collections.abc import Generator
 
 import pytest
+
+from tests.forked import Nursery
+from tests.system import house
 
 
 @pytest.hookimpl(wrapper=True)
@@ -27,3 +30,9 @@ def pytest_collection() -> Generator[None, object, object]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what may take long, so that no worker is left alone with it at the end."""
     items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Nursery:
+    """The process from which relays are forked."""
+    return house.nursery()

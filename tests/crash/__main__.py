@@ -24,7 +24,8 @@ from tests.crash import report
 from tests.crash.books import Books
 from tests.crash.campaign import Campaign, Settings, plan
 from tests.crash.sabotage import SABOTAGES
-from tests.crash.victim import Nursery
+from tests.forked import Nursery
+from tests.system.house import environment
 
 _SHOWN: Final = 20
 _TOLD_EVERY: Final = 50
@@ -90,7 +91,7 @@ def main() -> int:
     parser.add_argument("--sabotage", action="store_true", help="relays broken on purpose")
     arguments = parser.parse_args()
     seed = int.from_bytes(os.urandom(3), "big") if arguments.seed is None else arguments.seed
-    nursery = Nursery()
+    nursery = Nursery(environment=environment())
     try:
         good = not arguments.kills or _campaign(nursery, arguments.kills, seed)
         if arguments.sabotage:

@@ -23,7 +23,8 @@ from tests.crash.clients import Attempt, Client
 from tests.crash.mails import Writer, mark_of, without_trace
 from tests.crash.points import POINTS, Nudge
 from tests.crash.ses import FAIR, FOUL, Call, Ses
-from tests.crash.victim import Nursery, Victim
+from tests.crash.victim import Victim
+from tests.forked import Nursery
 
 RANDOM: Final = "at random"
 STOP: Final = "stopped"
@@ -90,7 +91,6 @@ class Campaign:
         self._on_end = on_end
         self._directory = directory
         self._settings = settings
-        self._nursery = nursery
         self._dice = Random(f"{settings.seed}/campaign")  # noqa: S311 - to be drawn again
         self._ses = Ses(f"{settings.seed}/weather", self._took)
         self._config = directory / "relay.yaml"
@@ -118,10 +118,6 @@ class Campaign:
 
     async def run(self) -> None:
         """Run it until its end, or until something is wrong."""
-        with self._nursery.heard():
-            await self._run()
-
-    async def _run(self) -> None:
         async with self._ses, self._load():
             try:
                 for ending in self._settings.endings:

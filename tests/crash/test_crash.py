@@ -13,7 +13,7 @@ from tests.crash import report
 from tests.crash.campaign import RANDOM, STOP, Campaign, Settings, plan
 from tests.crash.points import POINTS
 from tests.crash.sabotage import SABOTAGES
-from tests.crash.victim import Nursery
+from tests.forked import Nursery
 
 SEED = 20261127
 ENDINGS = (

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from tests.crash.sabotage import SABOTAGES
-from tests.crash.victim import Nursery
+from tests.forked import Nursery
 from tests.power.alive import send
 from tests.power.check import observe
 from tests.power.cut import Report, cut, moments, search

@@ -12,7 +12,8 @@ from tests.crash.campaign import configure
 from tests.crash.disk import Pair
 from tests.crash.mails import Letter, mark_of, without_trace
 from tests.crash.ses import Call, Ses
-from tests.crash.victim import Nursery, Victim
+from tests.crash.victim import Victim
+from tests.forked import Nursery
 from tests.power.check import Observation
 from tests.power.images import Image
 
@@ -23,7 +24,7 @@ async def send(
     image: Image, seen: Observation, letters: Mapping[int, Letter], nursery: Nursery
 ) -> list[str]:
     """Start the relay on an image; return what is wrong with what SES gets of it."""
-    with tempfile.TemporaryDirectory(prefix="relay-power-") as name, nursery.heard():
+    with tempfile.TemporaryDirectory(prefix="relay-power-") as name:
         directory = Path(name)
         image.write(directory)
         return await _Revival(directory, letters, nursery).run(

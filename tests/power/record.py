@@ -14,10 +14,11 @@ from typing import Final
 
 from relay.simulator import Message
 from tests.crash.campaign import RANDOM, Campaign, Settings
-from tests.crash.victim import Nursery
+from tests.forked import Nursery
 from tests.power.check import Promises
 from tests.power.history import History
 from tests.power.trace import SYSCALLS, Call, read
+from tests.system.house import environment
 
 SPOOL: Final = "var/spool"
 """Where the spool is below the directory of a recording."""
@@ -45,7 +46,7 @@ class Tracer:
         words = ["-f", "--seccomp-bpf", "-qq", "-y", "-xx", "-ttt", "-s", str(_LONGEST)]
         words += ["-e", f"trace={SYSCALLS}", "-e", "signal=none", "-o", str(self._file)]
         # libuv shall not work on files by io_uring, which no trace shows.
-        self.nursery = Nursery("strace", *words, UV_USE_IO_URING="0")
+        self.nursery = Nursery("strace", *words, environment=environment(UV_USE_IO_URING="0"))
 
     def record(self, directory: Path, seed: int, sabotage: str = "") -> Recording:
         """Have a relay killed once, started again, come to rest and stopped."""

@@ -41,14 +41,16 @@ async def simulator() -> AsyncIterator[Simulator]:
 async def start_relay(tmp_path: Path, simulator: Simulator) -> AsyncIterator[StartRelay]:
     """Start a relay against the simulator; keywords are parts of its configuration.
 
-    `command` starts another program than the relay's own.
+    `command` starts another program than the relay's own; an `alone` one shares no memory.
     """
     relays: list[Relay] = []
 
-    async def start(command: list[str] | None = None, **parts: str) -> Relay:
+    async def start(
+        command: list[str] | None = None, *, alone: bool = False, **parts: str
+    ) -> Relay:
         config = tmp_path / "relay.yaml"
         config.write_text(configuration(tmp_path, parts.pop("ses", simulator.url), **parts))
-        relay = Relay(config, command or CLI)
+        relay = Relay(config, command or CLI, alone)
         relays.append(relay)
         await relay.start()
         return relay

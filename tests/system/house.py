@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from relay.simulator import DEMO_CREDENTIAL
+from tests.forked import Forked, Nursery
 
 ROOT = Path(__file__).parents[2]
 CLI = [sys.executable, "-m", "relay"]
+Process: TypeAlias = asyncio.subprocess.Process | Forked
 
 CONFIGURATION = """\
 hostname: relay.test
@@ -78,10 +82,12 @@ class Relay:
 
     config: Path
     command: list[str] = field(default_factory=lambda: CLI)
+    is_alone: bool = False
+    """Whether it shares no memory with others, as it does when it is forked: to be measured."""
     env: dict[str, str] = field(default_factory=environment)
     lines: list[dict[str, Any]] = field(default_factory=list)
     ports: dict[str, int] = field(default_factory=dict)
-    _process: asyncio.subprocess.Process | None = None
+    _process: Process | None = None
     _reading: asyncio.Task[None] | None = None
     _heard: asyncio.Condition = field(default_factory=asyncio.Condition)
     complaints: str = ""
@@ -89,16 +95,9 @@ class Relay:
     async def start(self) -> None:
         """Start the daemon; return when it says that it has started, or fail with its words."""
         self.lines.clear()
-        self._process = await asyncio.create_subprocess_exec(
-            *self.command,
-            "serve",
-            "--config",
-            str(self.config),
-            cwd=ROOT,
-            env=self.env,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        words = [*self.command, "serve", "--config", str(self.config)]
+        begin = spawn if self.is_alone else begun
+        self._process = await begin(words, self.env)
         self._reading = asyncio.create_task(self._read())
         await self.logged("relay.started")
         for line in self.lines:
@@ -179,14 +178,8 @@ class Relay:
 
     async def cli(self, *words: str) -> tuple[int, str, str]:
         """Run a verb against the daemon's admin socket; return exit code, output and talk."""
-        process = await asyncio.create_subprocess_exec(
-            *CLI,
-            *words,
-            cwd=ROOT,
-            env={**self.env, "RELAY_ADMIN": str(self.config.parent / "admin.sock")},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        env = {**self.env, "RELAY_ADMIN": str(self.config.parent / "admin.sock")}
+        process = await begun([*CLI, *words], env)
         out, err = await process.communicate()
         assert process.returncode is not None
         return process.returncode, out.decode(), err.decode()
@@ -194,14 +187,37 @@ class Relay:
 
 async def run(*words: str, **changes: str) -> tuple[int, str]:
     """Run a program; return its exit code and everything it printed."""
-    process = await asyncio.create_subprocess_exec(
-        *words,
-        cwd=ROOT,
-        env=environment(**changes),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
+    process = await begun(list(words), environment(**changes), joined=True)
     out, _ = await process.communicate()
     assert process.returncode is not None
     return process.returncode, out.decode(errors="replace")
+
+
+@cache
+def nursery() -> Nursery:
+    """Return the one nursery of this process; it ends with it."""
+    one = Nursery(environment=environment())
+    atexit.register(one.close)
+    return one
+
+
+async def begun(words: list[str], env: Mapping[str, str], *, joined: bool = False) -> Process:
+    """Begin a program; a module of Python's in a process that has imported the relay already.
+
+    `joined`: what it says on standard error is among its output.
+    """
+    if words[:2] == [sys.executable, "-m"]:
+        return await nursery().bear(*words[2:], environment=env, joined=joined)
+    return await spawn(words, env, joined=joined)
+
+
+async def spawn(words: list[str], env: Mapping[str, str], *, joined: bool = False) -> Process:
+    """Begin a program."""
+    return await asyncio.create_subprocess_exec(
+        *words,
+        cwd=ROOT,
+        env=dict(env),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT if joined else asyncio.subprocess.PIPE,
+    )

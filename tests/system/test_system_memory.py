@@ -28,7 +28,7 @@ NARROW = 4096
 
 @pytest.fixture
 async def relay(start_relay: StartRelay, tmp_path: Path) -> Relay:
-    return await start_relay(sender="limits: {message_size: 1MiB}")
+    return await start_relay(alone=True, sender="limits: {message_size: 1MiB}")
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from moto.sts.models import sts_backends
 
 from relay.simulator import DEMO_CREDENTIAL, Credential, Sending, Settings, Simulator
 from relay.simulator.submission import Api
-from tests.system.house import CLI, Relay, configuration, environment
+from tests.system.house import Relay, configuration, environment
 
 ACCOUNTS = """\
   accounts:
@@ -124,7 +124,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         env = environment(AWS_SHARED_CREDENTIALS_FILE=str(keys), AWS_ENDPOINT_URL_STS=sts)
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             del env[name]
-        house = House(Relay(config, CLI, env), simulator, keys)
+        house = House(Relay(config, env=env), simulator, keys)
         house.write_keys(replace(DEMO_CREDENTIAL, secret_key=DEMO_CREDENTIAL.secret_key[:-1]))
         try:
             await house.relay.start()

@@ -95,6 +95,7 @@ async def test_a_thousand_trickling_clients_hurt_nobody(
     )
     relay = await start_relay(
         command=[sys.executable, "-m", "tests.system.hurried"],
+        alone=True,
         networks="127.0.0.0/24",
         listeners=LISTENER,
         senders=slow,
