@@ -83,7 +83,15 @@ RATE_WAIT: Final = timedelta(seconds=1)
 QUOTA_WAIT: Final = timedelta(minutes=15)
 
 _THROTTLING: Final = frozenset(
-    {"Throttling", "ThrottlingException", "TooManyRequestsException", "LimitExceededException"}
+    {
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "TooManyRequestsException",
+        "LimitExceededException",
+    }
 )
 _CREDENTIALS: Final = frozenset(
     {
@@ -93,8 +101,15 @@ _CREDENTIALS: Final = frozenset(
         "UnrecognizedClientException",
         "SignatureDoesNotMatch",
         "IncompleteSignature",
+        "IncompleteSignatureException",
         "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException",
+        "InvalidAccessKeyId",
+        "InvalidSecurity",
+        "NotSignedUp",
         "OptInRequired",
+        "RequestInTheFuture",
+        "RequestTimeTooSkewed",
         "RequestExpired",
         "InvalidSignatureException",
     }
@@ -114,7 +129,9 @@ _CONFIGURATION: Final = frozenset(
 _SET_PAUSED: Final = frozenset(
     {"ConfigurationSetSendingPausedException", "ConfigurationSetSendingPaused"}
 )
-_DENIED: Final = frozenset({"AccessDenied", "AccessDeniedException", "NotAuthorized"})
+_DENIED: Final = frozenset(
+    {"AccessDenied", "AccessDeniedException", "NotAuthorized", "UnauthorizedOperation"}
+)
 # SES itself says that it did not do it.
 _NOT_NOW: Final = frozenset(
     {
@@ -127,6 +144,11 @@ _NOT_NOW: Final = frozenset(
     }
 )
 _INVALID: Final = frozenset({"InvalidParameterValue", "BadRequestException"})
+_TOO_LARGE: Final = frozenset({"RequestEntityTooLargeException", "RequestEntityTooLarge"})
+# Inside SES, whatever HTTP status it comes with: nobody says that it was not taken.
+_BROKE: Final = frozenset(
+    {"InternalFailure", "InternalServiceError", "InternalServiceErrorException"}
+)
 
 # Texts seen in the field, from their beginning: the same words inside another sentence mean
 # something else.
@@ -187,11 +209,11 @@ def _refused(answer: Refused, recipients: Sequence[Address]) -> Outcome:
         return _rejected(message, words, recipients)
     if code in _INVALID:
         return _invalid(message, words)
-    if code == "RequestEntityTooLargeException":
+    if code in _TOO_LARGE:
         return _failed("too_large", Blame.MESSAGE, "5.3.4", words)
     if code in _NOT_NOW:
         return _deferred("server", Blame.SERVICE, 451, "4.3.0", words)
-    if answer.http_status >= _HTTP_SERVER_ERROR:
+    if code in _BROKE or answer.http_status >= _HTTP_SERVER_ERROR:
         # It broke inside SES, or a proxy gave up waiting: nobody says that it was not taken.
         text = f"{words}; the message may be sent more than once"
         return Ambiguous(Reply(451, "4.3.0", printable(text)), "server")

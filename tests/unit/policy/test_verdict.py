@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from botocore.session import Session
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +24,34 @@ NOT_VERIFIED = (
     "EU-WEST-1: app@example.com"
 )
 PAUSED = "Sending paused for this account. For more information, please check the inbox"
+
+
+# Of every AWS service (API Reference, "Common errors"), each as v1 and as v2 spells it.
+COMMON_ERRORS = (
+    "AccessDenied",
+    "AccessDeniedException",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "IncompleteSignature",
+    "IncompleteSignatureException",
+    "InternalFailure",
+    "InvalidClientTokenId",
+    "InvalidSignatureException",
+    "MissingAuthenticationToken",
+    "MissingAuthenticationTokenException",
+    "NotAuthorized",
+    "OptInRequired",
+    "RequestEntityTooLargeException",
+    "RequestExpired",
+    "RequestTimeoutException",
+    "ServiceUnavailable",
+    "SignatureDoesNotMatch",
+    "Throttling",
+    "ThrottlingException",
+    "UnrecognizedClientException",
+)
+# What says nothing without its text: it waits for somebody to read it.
+INVALID_WITHOUT_TEXT = {"BadRequestException": "other"}
 
 
 def test_an_accepted_call_is_relayed_not_delivered() -> None:
@@ -61,7 +90,11 @@ def test_an_accepted_call_is_relayed_not_delivered() -> None:
         (403, "UnrecognizedClientException", "", "credentials", "operator", "451 4.3.5"),
         (403, "InvalidSignatureException", "Signature not yet current", "credentials", "operator", "451 4.3.5"),
         (400, "IncompleteSignature", "", "credentials", "operator", "451 4.3.5"),
+        (403, "IncompleteSignatureException", "", "credentials", "operator", "451 4.3.5"),
+        (403, "MissingAuthenticationTokenException", "Missing Authentication Token", "credentials", "operator", "451 4.3.5"),
         (403, "OptInRequired", "", "credentials", "operator", "451 4.3.5"),
+        (403, "RequestTimeTooSkewed", "", "credentials", "operator", "451 4.3.5"),
+        (400, "RequestThrottledException", "Rate exceeded", "throttled", "service", "451 4.4.5"),
         (0, "MissingAuthenticationToken", "no AWS credentials were found", "credentials", "operator", "451 4.3.5"),
         (403, "InvalidClientTokenId", "", "credentials", "operator", "451 4.3.5"),
         (403, "SignatureDoesNotMatch", "", "credentials", "operator", "451 4.3.5"),
@@ -171,6 +204,7 @@ def test_any_answer_has_a_verdict_with_a_known_reason(status: int, code: str, me
     ("status", "code"),
     [
         (500, "InternalFailure"),
+        (400, "InternalFailure"),
         (500, "InternalServiceErrorException"),
         (500, ""),
         (502, ""),
@@ -183,6 +217,26 @@ def test_what_broke_inside_ses_may_have_been_taken(status: int, code: str) -> No
     assert isinstance(outcome, Ambiguous)
     assert outcome.reason in REASONS_DEFERRED
     assert "may be sent more than once" in outcome.reply.text
+
+
+def _named_by_botocore() -> list[str]:
+    """Return every error that its models know of the two calls that send mail."""
+    session = Session()
+    calls = (("ses", "SendRawEmail"), ("sesv2", "SendEmail"))
+    models = [session.get_service_model(service).operation_model(name) for service, name in calls]
+    shapes = [shape for model in models for shape in model.error_shapes]
+    return sorted({name for shape in shapes for name in (shape.name, shape.error_code)})
+
+
+@pytest.mark.P5
+@pytest.mark.parametrize("code", [*_named_by_botocore(), *COMMON_ERRORS])
+def test_every_error_the_models_name_has_a_row_of_its_own(code: str) -> None:
+    outcome = verdict(Refused(400, code, "said with other words than those we know"))
+    known = INVALID_WITHOUT_TEXT.get(code)
+    assert not isinstance(outcome, Relayed)
+    assert outcome.reason == known or (known is None and outcome.reason != "other"), (
+        f"{code} falls through to the row of what is not understood"
+    )
 
 
 @pytest.mark.P6
