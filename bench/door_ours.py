@@ -21,6 +21,7 @@ from relay.facts import Facts
 from relay.mail.address import Address
 from relay.mail.entry import Backlog
 from relay.mail.envelope import AccountName, Envelope, Mail, QueueId, SenderName, new_queue_id
+from relay.mail.ses_headers import NOTHING_ASKED
 from relay.policy.admission import Auth
 from relay.policy.allowance import Allowances
 from relay.policy.patterns import AddressPatterns
@@ -39,12 +40,13 @@ _NOTHING: Final = Backlog(0, 0)
 class _Draft:
     """Content that is counted and forgotten."""
 
-    __slots__ = ("message_id", "queue_id", "size")
+    __slots__ = ("message_id", "queue_id", "ses_headers", "size")
 
     def __init__(self, queue_id: QueueId) -> None:
         self.queue_id = queue_id
         self.size = 0
         self.message_id = ""
+        self.ses_headers = NOTHING_ASKED
 
     async def append(self, octets: bytes) -> None:
         self.size += len(octets)

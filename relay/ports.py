@@ -16,6 +16,7 @@ from relay.mail.address import Address
 from relay.mail.entry import Backlog, LedgerLine, Settled, State
 from relay.mail.envelope import AccountName, Envelope, Mail, QueueId, SenderName
 from relay.mail.feedback import FeedbackEvent, Suppression
+from relay.mail.ses_headers import SesHeaders
 from relay.policy.ruleset import Ruleset
 from relay.policy.sender import Route
 from relay.policy.verdict import Answer
@@ -93,6 +94,8 @@ class Draft(Protocol):
     """Octets appended so far."""
     message_id: str
     """Of the mail's header, to find it by; empty unless it is set before the commit."""
+    ses_headers: SesHeaders
+    """What the mail asks of SES itself; nothing unless it is set before the commit."""
 
     async def append(self, octets: bytes) -> None:
         """Add octets, waiting while memory is short; raise SpoolError where there is no place.
@@ -224,7 +227,8 @@ class Queue(Protocol):
 class Consignment:
     """One call to SES: at most 50 recipients of one mail, and how they leave.
 
-    `tags` are complete: ours (queue id, node, sender) and the sender's.
+    `route` and `tags` are complete: with what the mail itself asks for, and in `tags` ours (queue
+    id, node, sender).
     """
 
     mail: Mail

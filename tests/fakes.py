@@ -11,6 +11,7 @@ from relay.mail.address import Address
 from relay.mail.entry import Backlog
 from relay.mail.envelope import Envelope, Mail, QueueId, SenderName, new_queue_id
 from relay.mail.feedback import Suppression
+from relay.mail.ses_headers import NOTHING_ASKED
 from relay.policy.ruleset import Ruleset
 from relay.ports import Draft
 
@@ -90,6 +91,7 @@ class FakeDraft:
         self.queue_id = queue_id
         self.size = 0
         self.message_id = ""
+        self.ses_headers = NOTHING_ASKED
         self.content = b""
         self.fate = "open"
         self._spool = spool
@@ -169,6 +171,7 @@ class FakeSpool:
             datetime(2026, 3, 1, 12, tzinfo=UTC),
             draft.size,
             draft.message_id,
+            draft.ses_headers,
         )
         self.committed.append((mail, draft.content))
         messages, octets, _ = self.backlog(sender)

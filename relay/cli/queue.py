@@ -109,6 +109,8 @@ def _show_entry(entry: Mapping[str, Any]) -> None:
     for name in (*names, "arrived_at"):
         show(f"{name + ':':<14}{clean(entry[name] or '-')}")
     show(f"{'size:':<14}{entry['size']} octets")
+    for name, value in entry["ses_headers"].items():
+        show(f"{'asks SES:':<14}{clean(f'{name}: {value}')}")
     for one in entry["recipients"]:
         reason = f" ({one['reason']})" if one["reason"] else ""
         told = f"{one['address']} {one['state']}, {one['attempts']} tried{reason}"

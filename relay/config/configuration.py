@@ -14,13 +14,14 @@ from relay.config.complaint import Complaint
 from relay.config.model import Account, Settings
 from relay.config.sender import Destinations, Limits, Queue, Rewrite, Sender
 from relay.config.verifiers import Secret
-from relay.config.words import SesApi, TlsProfile
+from relay.config.words import SesApi, SesHeader, TlsProfile
 from relay.mail.envelope import AccountName, SenderName
 from relay.policy import rewrite as policy_rewrite
 from relay.policy import sender as policy
 from relay.policy.patterns import AddressPatterns
 from relay.policy.retry import RetrySchedule
 from relay.policy.ruleset import Ruleset
+from relay.policy.ses_headers import HeededHeaders
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,7 @@ class Configuration:
             redirect_all=sender.redirect_all,
             rewrite=_rewrite(sender.rewrite),
             line_endings=sender.line_endings,
+            ses_headers=_heeded(sender.ses_headers),
         )
 
 
@@ -183,3 +185,8 @@ def _rewrite(rewrite: Rewrite | None) -> policy_rewrite.Rewrite | None:
         author=rewrite.author.field if rewrite.author else "",
         keep_original=rewrite.keep_original,
     )
+
+
+def _heeded(names: tuple[SesHeader, ...]) -> HeededHeaders | None:
+    heeded = tuple(str(name) for name in names if name is not SesHeader.DENY)
+    return HeededHeaders(heeded) if heeded else None

@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 
 from relay.mail.address import Address, AddressError
 from relay.mail.envelope import SENDER_NAME
+from relay.mail.ses_headers import IDENTITY_ARN, RESERVED_TAGS, TAG
 from relay.policy.sender import Network
 
 # Patterns for editors too (relay.config.schema); see relay.config.measures.
 NAME: Final = SENDER_NAME.pattern
-TAG: Final = r"[A-Za-z0-9_-]{1,256}"
 LOGIN: Final = r"[!-~]{1,255}"
 # One subjectAltName (RFC 5280 section 4.2.1.6) of the kinds that are text: a URI, an e-mail address
 # or a DNS name. Underscores are in no DNS name, and in certificates of devices.
@@ -30,15 +30,10 @@ CERTIFICATE_NAME: Final = (
 )
 REGION: Final = r"[a-z]{2,8}(-[a-z]{2,16}){1,3}-[0-9]{1,2}"
 TOPIC: Final = r"arn:aws[a-z-]{0,16}:sns:[a-z0-9-]{1,32}:[0-9]{12}:[A-Za-z0-9_-]{1,256}"
-
-IDENTITY: Final = r"arn:aws[a-z-]{0,16}:ses:[a-z0-9-]{1,32}:[0-9]{12}:identity/[!-~]{1,320}"
 ROLE: Final = r"arn:aws[a-z-]{0,16}:iam::[0-9]{12}:role/[!-~]{1,512}"
 # STS API Reference, AssumeRole: RoleSessionName and ExternalId.
 SESSION_NAME: Final = r"[A-Za-z0-9_+=,.@-]{2,64}"
 EXTERNAL_ID: Final = r"[A-Za-z0-9_+=,.@:/-]{2,1224}"
-
-# The relay sets these on every message (relay.ports, Consignment.tags).
-RESERVED_TAGS: Final = ("relay-id", "relay-node", "relay-sender")
 
 # unix(7): sun_path holds 108 octets, the last of which is a NUL.
 _SOCKET_PATH_LIMIT: Final = 107
@@ -218,7 +213,7 @@ def topic(text: str) -> str:
 
 def identity_arn(text: str) -> str:
     """Read the ARN of an SES identity, an address or a domain."""
-    if re.fullmatch(IDENTITY, text) is None:
+    if re.fullmatch(IDENTITY_ARN, text) is None:
         raise ValueError(
             "is not the ARN of an SES identity, such as "
             "arn:aws:ses:eu-west-1:123456789012:identity/example.com"

@@ -16,6 +16,7 @@ from relay.config import values as v
 from relay.config.measures import MESSAGE_SIZE_LIMIT, RECIPIENTS_LIMIT
 from relay.config.part import ONE_OR_MORE, READ_ONLY, Part
 from relay.config.spelling import words
+from relay.config.words import SesHeader
 from relay.policy.rewrite import When
 from relay.policy.sender import LineEndings, OnSuppressed, OverLimit, Priority
 
@@ -231,6 +232,14 @@ class Sender(Part):
         description="Which mail goes first when not all can: transactional before bulk.",
     )
     ses: SenderSes = Field(default_factory=SenderSes, description="How its mail leaves.")
+    ses_headers: Annotated[tuple[Annotated[SesHeader, words(SesHeader)], ...], ONE_OR_MORE] = Field(
+        default=(),
+        description=(
+            "The X-SES-* header fields by which its mail may choose how it leaves, in place of "
+            "what ses says; tags are added, or replaced by name. They become parameters of the "
+            "call and are removed, like all others. Without it, and with deny: none."
+        ),
+    )
     suppression: Annotated[OnSuppressed, words(OnSuppressed)] = Field(
         default=OnSuppressed.REJECT,
         description=(

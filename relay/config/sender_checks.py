@@ -12,7 +12,8 @@ from relay.config.complaint import ANY, Finding, KeyPath, spell
 from relay.config.measures import MESSAGE_SIZE_LIMIT, show_size
 from relay.config.model import Settings
 from relay.config.sender import MAIN_ACCOUNT, Limits, Sender
-from relay.config.words import SesApi
+from relay.config.words import SesApi, SesHeader
+from relay.mail.ses_headers import RESERVED_TAGS, TAGS_LIMIT, V2_HEADERS
 from relay.policy.admission import Auth
 from relay.policy.patterns import AddressPatterns
 from relay.policy.sender import OverLimit
@@ -38,6 +39,7 @@ def check_sender(at: KeyPath, sender: Sender, settings: Settings) -> Iterator[Fi
             (account, ("ses", "accounts", sender.ses.account)),
         )
     yield from _ses(at, sender, settings)
+    yield from _ses_headers(at, sender)
 
 
 def _recognition(at: KeyPath, sender: Sender) -> Iterator[Finding]:
@@ -135,10 +137,26 @@ def _ses(at: KeyPath, sender: Sender, settings: Settings) -> Iterator[Finding]:
                 f"{MESSAGE_SIZE_LIMIT} octets ({show_size(MESSAGE_SIZE_LIMIT)})"
             )
             yield Finding(size, message, (size, api))
+        needed = [name for name in sender.ses_headers if name in V2_HEADERS]
+        if needed:
+            here = (*at, "ses_headers")
+            message = f"{needed[0]} is known to v2 of the SES API only, and {spell(api)} is v1"
+            yield Finding(here, message, (here, api))
     if sender.ses.source_arn is not None and sender.ses.from_arn is None:
         author = (*ses, "from_arn")
         message = "authorises the reverse-path only: SES wants from_arn for the From header too"
         yield Finding(arn, message, (arn, author), is_warning=True)
+
+
+def _ses_headers(at: KeyPath, sender: Sender) -> Iterator[Finding]:
+    here, tags = (*at, "ses_headers"), (*at, "ses", "tags")
+    if SesHeader.DENY in sender.ses_headers and len(sender.ses_headers) > 1:
+        yield Finding(here, "is either deny or names of header fields, not both", (here,))
+    most = TAGS_LIMIT - len(RESERVED_TAGS)
+    if len(sender.ses.tags) > most:
+        yield Finding(
+            tags, f"are more than {most}: with the relay's own, {TAGS_LIMIT} are possible", (tags,)
+        )
 
 
 def _redirect(at: KeyPath, sender: Sender) -> Iterator[Finding]:

@@ -47,6 +47,7 @@ _ITEM_STAND_INS: Final[dict[str, Any]] = {
     "key": "key.pem",
     "trusted": "192.0.2.0/24",
     "extensions_off": "LIMITS",
+    "ses_headers": "deny",
     "certificates": "client.example.com",
     "networks": "192.0.2.0/24",
     "from": "@example.com",

@@ -14,6 +14,7 @@ from typing import Annotated, Final
 from relay.config import mailboxes, measures, names, verifiers
 from relay.config.spelling import Spelling, free, patterned
 from relay.mail.address import Address
+from relay.mail.ses_headers import IDENTITY_ARN, TAG
 from relay.policy.sender import Rate
 
 AUTO: Final = "auto"
@@ -170,7 +171,7 @@ TagName = Annotated[
     patterned(
         "a tag name",
         names.tag_name,
-        names.TAG,
+        TAG,
         "The name of a message tag: letters, digits, '-' and '_', at most 256.",
     ),
 ]
@@ -179,7 +180,7 @@ TagValue = Annotated[
     patterned(
         "a tag value",
         names.tag_value,
-        names.TAG,
+        TAG,
         "The value of a message tag: letters, digits, '-' and '_', at most 256.",
     ),
 ]
@@ -254,7 +255,7 @@ Topic = Annotated[
 IdentityArn = Annotated[
     str,
     patterned(
-        "an identity", names.identity_arn, names.IDENTITY, "The ARN of an Amazon SES identity."
+        "an identity", names.identity_arn, IDENTITY_ARN, "The ARN of an Amazon SES identity."
     ),
 ]
 RoleArn = Annotated[str, patterned("a role", names.role_arn, names.ROLE, "The ARN of an IAM role.")]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from relay.mail import ses_headers
+
 
 class ListenerTls(StrEnum):
     """When a listener's connections are encrypted."""
@@ -45,6 +47,19 @@ class Extension(StrEnum):
     CHUNKING = "CHUNKING"
     ENHANCEDSTATUSCODES = "ENHANCEDSTATUSCODES"
     LIMITS = "LIMITS"
+
+
+class SesHeader(StrEnum):
+    """An X-SES-* field that a sender's mail may choose by; or none."""
+
+    DENY = "deny"
+    CONFIGURATION_SET = ses_headers.CONFIGURATION_SET
+    MESSAGE_TAGS = ses_headers.MESSAGE_TAGS
+    SOURCE_ARN = ses_headers.SOURCE_ARN
+    FROM_ARN = ses_headers.FROM_ARN
+    RETURN_PATH_ARN = ses_headers.RETURN_PATH_ARN
+    LIST_MANAGEMENT = ses_headers.LIST_MANAGEMENT
+    TENANT = ses_headers.TENANT
 
 
 class SesApi(StrEnum):

@@ -111,12 +111,14 @@ class Attempt:
         self._sender = sender
         self.is_unrecorded = False
         """Whether an answer of SES could not be recorded, and never will be."""
-        # Ours (queue id, node, sender) name the mail in SES's events; the sender's own follow.
+        asked = claim.mail.ses_headers
+        self._route = sender.route.asked_by(asked) if asked else sender.route
+        # Ours (queue id, node, sender) name the mail in SES's events; its own follow.
         self._tags = (
             ("relay-id", claim.mail.queue_id),
             ("relay-node", desk.node),
             ("relay-sender", claim.mail.sender),
-            *sender.route.tags,
+            *self._route.tags,
         )
 
     async def run(self) -> None:
@@ -197,8 +199,9 @@ class Attempt:
         """Ask SES once, and let pace and breaker learn from the answer."""
         desk, gate, mail = self._desk, self._gate, self._claim.mail
         began = desk.clock.monotonic()
-        consignment = Consignment(mail, self._claim.content, group, self._sender.route, self._tags)
-        outcome = verdict(await gate.account.carrier.relay(consignment), group)
+        consignment = Consignment(mail, self._claim.content, group, self._route, self._tags)
+        answer = await gate.account.carrier.relay(consignment)
+        outcome = verdict(answer, group, mail.ses_headers)
         gate.learn(outcome, len(group))
         seconds = desk.clock.monotonic() - began
         desk.facts.attempted(gate.account.name, mail, group, outcome, seconds)

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple, NewType
 
 from relay.mail.address import Address
+from relay.mail.ses_headers import NOTHING_ASKED, SesHeaders
 
 QueueId = NewType("QueueId", str)
 """The name of a mail for operators: time-ordered, never reused, a legal SES tag value."""
@@ -75,7 +76,8 @@ class Mail(NamedTuple):
     `size` counts the octets of the content as spooled, trace headers included. `sender` is a name
     only: its settings are looked up at each attempt, so that a reload reaches queued mail.
     `message_id` is what its header gives (relay.mail.header.message_id); several mails may have the
-    same, and it may be empty.
+    same, and it may be empty. `ses_headers` is what it asks of SES, as far as it was let at
+    admission.
     """
 
     queue_id: QueueId
@@ -84,3 +86,4 @@ class Mail(NamedTuple):
     arrived_at: datetime
     size: int
     message_id: str = ""
+    ses_headers: SesHeaders = NOTHING_ASKED

@@ -17,6 +17,7 @@ from relay.mail.entry import Backlog
 from relay.mail.feedback import Suppression, SuppressionReason
 from relay.mail.header import Field, FieldNames, HeaderBlock, HeaderError, mailboxes
 from relay.mail.reply import Refusal, Reply, printable
+from relay.mail.ses_headers import NOTHING_ASKED, SesHeaderError, SesHeaders
 from relay.policy.allowance import Lack
 from relay.policy.rewrite import with_author, without_sender
 from relay.policy.sender import Host, OnSuppressed, Sender, Senders
@@ -113,7 +114,8 @@ TOO_MANY_HOPS: Final = Refusal(
 
 # What is removed before SES sees it, as promise P2 declares: Bcc shows blind recipients; X-SES-*
 # lets a client choose configuration set, tags and ARNs, which are for the operator to choose (SES
-# Developer Guide, "Amazon SES header fields").
+# Developer Guide, "Amazon SES header fields"). Those the operator heeds become parameters of the
+# call, so they are removed all the same.
 _REMOVED: Final = ("bcc", "resent-bcc", "return-path", "x-ses-*")
 _TRIMMED: Final = FieldNames(*_REMOVED)
 _DECISIVE: Final = FieldNames("from", "sender", *_REMOVED)
@@ -275,6 +277,17 @@ def admit_header(sender: Sender, header: HeaderBlock) -> HeaderBlock | Refusal:
             return impostor
         header = without_sender(header)
     return header.without(_TRIMMED) if is_trimmed else header
+
+
+def admit_ses_headers(sender: Sender, header: HeaderBlock) -> SesHeaders | Refusal:
+    """Return what a mail asks of SES by X-SES-* fields, as far as its sender may."""
+    heeded = sender.ses_headers
+    if heeded is None:
+        return NOTHING_ASKED
+    try:
+        return heeded.read(header, sender.route.tags)
+    except SesHeaderError as error:
+        return Refusal(Reply(550, "5.6.0", f"Not understood: {error}"), "bad_content")
 
 
 def _hops(header: HeaderBlock) -> int:

@@ -174,6 +174,8 @@ def _route(sender: Sender) -> str:
         )
         if value
     ]
+    if sender.ses_headers is not None:
+        words.append(f"or as its {', '.join(sender.ses_headers.names)} say")
     return ", ".join(words)
 
 

@@ -7,7 +7,7 @@ configuration is read.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
 from ipaddress import (
@@ -21,8 +21,10 @@ from typing import Final, TypeAlias
 
 from relay.mail.address import Address
 from relay.mail.envelope import AccountName, SenderName
+from relay.mail.ses_headers import SesHeaders
 from relay.policy.patterns import NOBODY, AddressPatterns
 from relay.policy.rewrite import Rewrite
+from relay.policy.ses_headers import HeededHeaders, merged
 
 Network: TypeAlias = IPv4Network | IPv6Network
 Host: TypeAlias = IPv4Address | IPv6Address
@@ -140,8 +142,8 @@ class Route:
     """How a sender's mail leaves. What is empty is not told to SES.
 
     The ARNs are those of other accounts' identities that this one may send as (SES Developer Guide,
-    sending authorization): of the reverse-path, of the From header, of where feedback goes. A
-    tenant is known to v2 of the API only.
+    sending authorization): of the reverse-path, of the From header, of where feedback goes. Tenant
+    and contact list, with a topic of that, are known to v2 of the API only.
     """
 
     account: AccountName
@@ -151,6 +153,23 @@ class Route:
     from_arn: str = ""
     return_path_arn: str = ""
     tenant: str = ""
+    contact_list: str = ""
+    topic: str = ""
+
+    @property
+    def needs_v2(self) -> bool:
+        """Whether it has what only v2 of the API has a parameter for."""
+        return bool(self.tenant or self.contact_list)
+
+    def asked_by(self, headers: SesHeaders) -> Route:
+        """Return the route of a mail that asks for something itself.
+
+        What it asks for takes the place of what is configured; tags do so by name.
+        """
+        changes = {
+            name: value for name, value in headers._asdict().items() if value and name != "tags"
+        }
+        return replace(self, **changes, tags=merged(self.tags, headers.tags))
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +194,8 @@ class Sender:
     to: Destinations = ANYBODY
     redirect_all: Address | None = None
     rewrite: Rewrite | None = None
+    ses_headers: HeededHeaders | None = None
+    """The X-SES-* fields by which its mail may choose; None: none, they are removed unread."""
     line_endings: LineEndings | None = None
     """What stray line endings in its content become; None: what the listener says."""
 

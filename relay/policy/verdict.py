@@ -17,6 +17,7 @@ from typing import Final
 from relay.mail.address import Address
 from relay.mail.outcome import Ambiguous, Blame, Deferred, Failed, Outcome, Relayed
 from relay.mail.reply import Reply, printable
+from relay.mail.ses_headers import NOTHING_ASKED, SesHeaders
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +123,9 @@ _PAUSED: Final = frozenset(
         "AccountSuspendedException",
     }
 )
+_NOT_FOUND: Final = "NotFoundException"
 _CONFIGURATION: Final = frozenset(
-    {"ConfigurationSetDoesNotExist", "ConfigurationSetDoesNotExistException", "NotFoundException"}
+    {"ConfigurationSetDoesNotExist", "ConfigurationSetDoesNotExistException", _NOT_FOUND}
 )
 # One configuration set, and so not the account: others go on through theirs.
 _SET_PAUSED: Final = frozenset(
@@ -132,6 +134,21 @@ _SET_PAUSED: Final = frozenset(
 _DENIED: Final = frozenset(
     {"AccessDenied", "AccessDeniedException", "NotAuthorized", "UnauthorizedOperation"}
 )
+# An MX record that cannot be read now may be readable soon.
+_MAIL_FROM: Final = frozenset({"MailFromDomainNotVerifiedException", "MailFromDomainNotVerified"})
+# What an operator mends, whatever SES says with it: reason and enhanced status.
+_OPERATORS: Final = {
+    code: (reason, status)
+    for codes, reason, status in (
+        (_CREDENTIALS, "credentials", "4.3.5"),
+        (_PAUSED, "paused", "4.3.2"),
+        (_CONFIGURATION, "configuration", "4.3.5"),
+        (_SET_PAUSED, "configuration", "4.3.2"),
+        (_DENIED, "access_denied", "4.3.5"),
+        (_MAIL_FROM, "not_verified", "4.4.3"),
+    )
+    for code in codes
+}
 # SES itself says that it did not do it.
 _NOT_NOW: Final = frozenset(
     {
@@ -164,15 +181,23 @@ _CONTENT_TEXT: Final = re.compile(
     r"|illegal filename|attachment|unknown encoding|nested group)",
     re.IGNORECASE,
 )
+# What of a call a refusal is about.
+_LIST_TEXT: Final = re.compile(r"\b(list|topic)\b")
+_TAG_TEXT: Final = re.compile(r"\b(message ?|email ?)?tags?\b")
+_SET_ARN: Final = re.compile(r":configuration-set/([A-Za-z0-9_-]+)")
 _HTTP_SERVER_ERROR: Final = 500
 
 
-def verdict(answer: Answer, recipients: Sequence[Address] = ()) -> Outcome:
+def verdict(
+    answer: Answer, recipients: Sequence[Address] = (), asked: SesHeaders = NOTHING_ASKED
+) -> Outcome:
     """Return what the answer means for every recipient of the call.
 
     Where one of several recipients may be at fault, SES took nothing and does not say which: the
     outcome is divisible, and the caller halves and asks again until one stands alone. `recipients`
     are those of the call; their names in a refusal are what tells them from our own identities.
+    `asked` is what the mail itself asked for: what SES refuses of that is the mail's fault, and
+    what it refuses of our configuration is the operator's.
     """
     match answer:
         case Accepted():
@@ -184,27 +209,19 @@ def verdict(answer: Answer, recipients: Sequence[Address] = ()) -> Outcome:
             text = f"SES: {answer.what}; the message may be sent more than once"
             return Ambiguous(Reply(451, "4.4.2", printable(text)), "timeout")
         case Refused():
-            return _refused(answer, recipients)
+            return _refused(answer, recipients, asked)
 
 
-def _refused(answer: Refused, recipients: Sequence[Address]) -> Outcome:
+def _refused(answer: Refused, recipients: Sequence[Address], asked: SesHeaders) -> Outcome:
     code, message = answer.code, answer.message
     words = f"SES {code or answer.http_status}: {message}"
+    if asked and _is_about(asked, code, message):
+        return _failed("rejected", Blame.MESSAGE, "5.3.5", f"{words} (an X-SES header of the mail)")
     if code in _THROTTLING:
         return _throttled(message, words)
-    if code in _CREDENTIALS:
-        return _deferred("credentials", Blame.OPERATOR, 451, "4.3.5", words)
-    if code in _PAUSED:
-        return _deferred("paused", Blame.OPERATOR, 451, "4.3.2", words)
-    if code in _CONFIGURATION:
-        return _deferred("configuration", Blame.OPERATOR, 451, "4.3.5", words)
-    if code in _SET_PAUSED:
-        return _deferred("configuration", Blame.OPERATOR, 451, "4.3.2", words)
-    if code in _DENIED:
-        return _deferred("access_denied", Blame.OPERATOR, 451, "4.3.5", words)
-    if code.startswith("MailFromDomainNotVerified"):
-        # An MX record that cannot be read now may be readable soon.
-        return _deferred("not_verified", Blame.OPERATOR, 451, "4.4.3", words)
+    if code in _OPERATORS:
+        reason, status = _OPERATORS[code]
+        return _deferred(reason, Blame.OPERATOR, 451, status, words)
     if code == "MessageRejected":
         return _rejected(message, words, recipients)
     if code in _INVALID:
@@ -218,6 +235,28 @@ def _refused(answer: Refused, recipients: Sequence[Address]) -> Outcome:
         text = f"{words}; the message may be sent more than once"
         return Ambiguous(Reply(451, "4.3.0", printable(text)), "server")
     return _deferred("other", Blame.OPERATOR, 451, "4.3.0", words)
+
+
+def _is_about(asked: SesHeaders, code: str, message: str) -> bool:
+    """Whether a refusal is due to what the mail asked for in its header, and not to us.
+
+    A set that is paused is none: it is there, and somebody paused it who will let it go.
+    """
+    text = message.lower()
+    names_set = bool(asked.configuration_set)
+    if code in _CONFIGURATION:
+        if code != _NOT_FOUND:
+            return names_set
+        # Of what may be missing by v2, the text tells; that of a list may be called either.
+        return (
+            (names_set and "configuration set" in text)
+            or (bool(asked.tenant) and "tenant" in text)
+            or (bool(asked.contact_list) and _LIST_TEXT.search(text) is not None)
+        )
+    if code in _DENIED and names_set:
+        return _SET_ARN.findall(message) == [asked.configuration_set]
+    # Those of our configuration were looked at when that was read.
+    return code in _INVALID and bool(asked.tags) and _TAG_TEXT.search(text) is not None
 
 
 def _throttled(message: str, words: str) -> Outcome:

@@ -61,6 +61,6 @@ class Choice(NamedTuple):
     def of(self, consignment: Consignment) -> Api:
         """Return the way for this consignment; its size is what SES will count, trace included."""
         if self.preference is Preference.AUTO:
-            is_beyond = consignment.mail.size > V1_LIMIT or consignment.route.tenant
+            is_beyond = consignment.mail.size > V1_LIMIT or consignment.route.needs_v2
             return V2 if is_beyond else V1
         return V2 if self.preference is Preference.V2 else V1

@@ -39,6 +39,9 @@ def frame(consignment: Consignment) -> Frame:
         asked["ConfigurationSetName"] = route.configuration_set
     if route.tenant:
         asked["TenantName"] = route.tenant
+    if route.contact_list:
+        topic = {"TopicName": route.topic} if route.topic else {}
+        asked["ListManagementOptions"] = {"ContactListName": route.contact_list} | topic
     # Last, so that a large one can be written as it is read.
     asked["Content"] = {"Raw": {"Data": ""}}
     before = json.dumps(asked).removesuffix(_END)

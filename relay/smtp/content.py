@@ -11,7 +11,7 @@ from typing import Final
 from relay.mail.envelope import QueueId
 from relay.mail.header import HeaderBlock, HeaderError
 from relay.mail.reply import Refusal, Reply
-from relay.policy.admission import admit_header, too_large
+from relay.policy.admission import admit_header, admit_ses_headers, too_large
 from relay.policy.sender import Sender
 from relay.ports import Draft, Spool
 from relay.smtp.headers import HeaderWindow
@@ -125,10 +125,14 @@ class ContentIntake:
         kept = admit_header(self._sender, header)
         if isinstance(kept, Refusal):
             return kept
+        asked = admit_ses_headers(self._sender, header)
+        if isinstance(asked, Refusal):
+            return asked
         if self._head:
             self._let_go()
         self.draft = draft = self._spool.draft()
         draft.message_id = header.message_id
+        draft.ses_headers = asked
         trace = self._trace(draft.queue_id)
         if kept is header:
             await draft.append(trace + octets)

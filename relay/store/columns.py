@@ -14,6 +14,7 @@ from itertools import chain
 from typing import Any, Final
 
 from relay.mail.address import Address
+from relay.mail.ses_headers import NOTHING_ASKED, SesHeaders, of_text
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -84,6 +85,16 @@ def path_column(reverse_path: Address | None) -> str:
 def reverse_path(column: str) -> Address | None:
     """Return the reverse-path a column holds."""
     return address(column) if column else None
+
+
+def ses_headers_column(asked: SesHeaders) -> str:
+    """Return what a mail asks of SES as a column holds it: nearly always nothing."""
+    return "" if asked is NOTHING_ASKED else asked.text()
+
+
+def ses_headers(column: str) -> SesHeaders:
+    """Return what a column says; raise ValueError where it cannot be what was written."""
+    return of_text(column) if column else NOTHING_ASKED
 
 
 class Rows:

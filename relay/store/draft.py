@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from relay.mail.envelope import QueueId
+from relay.mail.ses_headers import NOTHING_ASKED
 from relay.ports import SpoolError, SpoolFullError, WithdrawnError
 from relay.store.content import Contents
 from relay.store.disk import open_to_write, sync_directory
@@ -51,6 +52,7 @@ class StoredDraft:
         self.queue_id = queue_id
         self.size = 0
         self.message_id = ""
+        self.ses_headers = NOTHING_ASKED
         self.crc32 = 0
         self.stage = Stage.OPEN
         self.withdraw: Callable[[], bool] = lambda: True

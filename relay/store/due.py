@@ -13,7 +13,15 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from relay.mail.address import Address
 from relay.mail.entry import Turn
 from relay.mail.envelope import Envelope, Mail, QueueId, SenderName
-from relay.store.columns import address, milliseconds, moment, nearest_moment, reverse_path, text
+from relay.store.columns import (
+    address,
+    milliseconds,
+    moment,
+    nearest_moment,
+    reverse_path,
+    ses_headers,
+    text,
+)
 from relay.store.content import complaint_of
 from relay.store.lifetime import HELD, WAITED, Instant
 from relay.store.states import TABLE
@@ -22,8 +30,8 @@ from relay.store.trouble import is_damage
 # One row per entry, its recipients and content with it: each further row costs the writer a wait
 # for the interpreter lock.
 _ENTRY: Final = f"""
-    SELECT id, queue_id, sender, reverse_path, arrived_at, size, message_id, crc32, in_file, state,
-        token, {WAITED}, {HELD},
+    SELECT id, queue_id, sender, reverse_path, arrived_at, size, message_id, ses_headers, crc32,
+        in_file, state, token, {WAITED}, {HELD},
         (SELECT octets FROM content WHERE entry = id),
         (SELECT json_group_array(json_array(position, address, attempts, due_at, doubts))
             FROM recipient WHERE entry = id),
@@ -60,6 +68,7 @@ class Due(NamedTuple):
     arrived_at: int
     size: int
     message_id: str
+    ses_headers: str
     crc32: int
     in_file: int
     state: str
@@ -92,6 +101,7 @@ class Due(NamedTuple):
             moment(self.arrived_at),
             self.size,
             self.message_id,
+            ses_headers(self.ses_headers),
         )
 
     def complaint(self) -> str:

@@ -180,6 +180,10 @@ SPOOL: Final[tuple[Migration, ...]] = (
             reason TEXT NOT NULL
         ) STRICT, WITHOUT ROWID""",
     ),
+    (
+        # What the mail itself asks of SES, as X-SES-* fields, one a line; empty for nothing.
+        "ALTER TABLE entry ADD COLUMN ses_headers TEXT NOT NULL DEFAULT ''",
+    ),
 )
 
 RECORD: Final[tuple[Migration, ...]] = (

@@ -17,7 +17,13 @@ from relay.mail.envelope import Envelope, Mail, SenderName, new_queue_id
 from relay.ports import Clock, Draft, SpoolError, WithdrawnError
 from relay.store.backlog import Backlogs
 from relay.store.batch import Operation
-from relay.store.columns import Rows, milliseconds, path_column, to_the_millisecond
+from relay.store.columns import (
+    Rows,
+    milliseconds,
+    path_column,
+    ses_headers_column,
+    to_the_millisecond,
+)
 from relay.store.content import Contents
 from relay.store.disk import Room
 from relay.store.draft import Stage, StoredDraft
@@ -32,7 +38,8 @@ _BORN: Final = BORN.value
 _ENTRIES: Final = Rows(
     "entry",
     "id, queue_id, sender, reverse_path, arrived_at, size, crc32, in_file, "
-    "state, due_at, reason, since, token, entered_up, message_id",
+    "state, due_at, reason, since, token, entered_up, message_id, "
+    "ses_headers",
 )
 _CONTENTS: Final = Rows("content", "entry, octets")
 _RECIPIENTS: Final = Rows(
@@ -116,7 +123,15 @@ class AcceptedMail:
         if not isinstance(draft, StoredDraft) or draft.stage is not Stage.OPEN:
             raise SpoolError("there is no such draft; it was committed or discarded already")
         arrived_at = to_the_millisecond(self._clock.now())
-        mail = Mail(draft.queue_id, sender, envelope, arrived_at, draft.size, draft.message_id)
+        mail = Mail(
+            draft.queue_id,
+            sender,
+            envelope,
+            arrived_at,
+            draft.size,
+            draft.message_id,
+            draft.ses_headers,
+        )
         self._backlogs.add(mail)
         try:
             octets = await draft.seal()
@@ -186,6 +201,7 @@ class Insertion:
                     0,
                     uptime,
                     mail.message_id,
+                    ses_headers_column(mail.ses_headers),
                 )
             )
             if octets is not None:

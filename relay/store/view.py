@@ -15,9 +15,10 @@ from typing import Any, Final
 
 from relay.mail.entry import QueuedMail, QueuedRecipient, State
 from relay.mail.envelope import Envelope, Mail, QueueId, SenderName
+from relay.mail.ses_headers import NOTHING_ASKED, SesHeaders
 from relay.operators import AGES, Axis, Found, Selection, Shape
 from relay.store import shaping
-from relay.store.columns import nearest_moment, shown_address
+from relay.store.columns import nearest_moment, ses_headers, shown_address
 from relay.store.reader import Reader
 from relay.store.selecting import criteria_of, places, stretch_after
 from relay.store.states import known
@@ -26,7 +27,8 @@ from relay.store.trouble import is_damage
 # In one JSON array: each row of an answer costs a wait for the interpreter lock.
 _ENTRIES: Final = """
     SELECT json_group_array(json_array(
-        queue_id, sender, reverse_path, arrived_at, size, message_id, state, due_at, reason,
+        queue_id, sender, reverse_path, arrived_at, size, message_id, ses_headers,
+        state, due_at, reason,
         json((SELECT json_group_array(
                 json_array(position, address, state, attempts, reason, detail))
             FROM recipient WHERE entry = id)),
@@ -170,6 +172,7 @@ def _queued_mail(  # noqa: PLR0913, PLR0917 - the columns of one row
     arrived_at: int,
     size: int,
     message_id: str,
+    asked: str,
     state: str,
     due_at: int | None,
     reason: str,
@@ -190,9 +193,19 @@ def _queued_mail(  # noqa: PLR0913, PLR0917 - the columns of one row
     reverse_path = shown_address(path) if path else None
     envelope = Envelope(reverse_path, tuple(one.address for one in shown))
     came = nearest_moment(arrived_at)
-    mail = Mail(QueueId(queue_id), SenderName(sender), envelope, came, size, message_id)
+    mail = Mail(
+        QueueId(queue_id), SenderName(sender), envelope, came, size, message_id, _shown(asked)
+    )
     due = None if due_at is None else nearest_moment(due_at)
     current = known(state)
     if current is None:
         return QueuedMail(mail, State.CORRUPT, due, f"its state is unknown: {state}", shown)
     return QueuedMail(mail, current, due, reason, shown)
+
+
+def _shown(column: str) -> SesHeaders:
+    """Return what a mail asks of SES; of a column that is damaged, nothing."""
+    try:
+        return ses_headers(column)
+    except ValueError:
+        return NOTHING_ASKED

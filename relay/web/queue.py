@@ -242,6 +242,7 @@ def entry_document(entry: QueuedMail) -> dict[str, Any]:
         "sender": mail.sender,
         "reverse_path": "" if reverse_path is None else str(reverse_path),
         "message_id": mail.message_id,
+        "ses_headers": dict(mail.ses_headers.fields()),
         "arrived_at": resource.moment(mail.arrived_at),
         "size": mail.size,
         "state": entry.state,

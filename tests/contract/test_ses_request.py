@@ -105,6 +105,7 @@ def told_v2(asked: Asked) -> dict[str, Any]:
         EmailTags=[{"Name": name, "Value": value} for name, value in asked.tags],
         ConfigurationSetName=route.configuration_set,
         TenantName=route.tenant,
+        ListManagementOptions=given(ContactListName=route.contact_list, TopicName=route.topic),
     ) | {"Content": {"Raw": {"Data": asked.content}}}
 
 
@@ -209,6 +210,8 @@ CASES = {
     "identities of three others": Asked(route=ARNS),
     "the null reverse-path of a shared identity": Asked(source=None, route=SHARED),
     "tenant": Asked(route=replace(MAIN, tenant="acme-1")),
+    "contact list": Asked(route=replace(MAIN, contact_list="readers")),
+    "topic of a list": Asked(route=replace(MAIN, contact_list="readers", topic="news")),
     "all of it": Asked(
         tags=(("a", "b"),),
         source=an_address("a+b@example.com"),

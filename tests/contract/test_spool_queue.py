@@ -9,6 +9,7 @@ import sqlite3
 import threading
 import zlib
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import fields, replace
 from datetime import timedelta
 from operator import methodcaller
@@ -18,7 +19,8 @@ import pytest
 
 from relay.mail.address import Address
 from relay.mail.entry import State
-from relay.mail.envelope import Mail, SenderName
+from relay.mail.envelope import Envelope, Mail, SenderName
+from relay.mail.ses_headers import SesHeaders
 from relay.operators import QueueView, Selection
 from relay.ports import Claim, ContentFile, LeaseLostError, Queue
 from tests.unit.store.stores import (
@@ -63,6 +65,35 @@ async def test_a_claim_names_who_is_due_and_who_is_marked(spool: Opened) -> None
     assert claim.attempts == {JANE: 1, JOHN: 1, JOE: 1}
     assert claim.lease_until == spool.clock.now() + LEASE
     assert not await spool.claim(5)
+
+
+async def test_what_a_mail_asks_of_ses_is_kept_with_it(spool: Opened, tmp_path: Path) -> None:
+    asked = SesHeaders("bulk", (("a", "b"), ("c", "d")), tenant="acme", contact_list="readers")
+    draft = spool.store.spool.draft()
+    await draft.append(b"x")
+    draft.ses_headers = asked
+    mail = await spool.store.spool.commit(draft, BILLING, Envelope(JANE, (JOHN,)))
+    assert mail.ses_headers == asked
+    plain = await spool.accept(JANE)
+    shown = await spool.store.queue.show(mail.queue_id)
+    assert shown is not None
+    assert shown.mail.ses_headers == asked
+    first, second = await spool.claim(2)
+    assert first.mail == mail
+    assert second.mail == plain
+    assert not plain.ses_headers
+
+
+@pytest.mark.P5
+async def test_a_mail_whose_asking_is_damaged_is_set_aside(spool: Opened, tmp_path: Path) -> None:
+    mail = await spool.accept(JANE)
+    with closing(sqlite3.connect(tmp_path / "spool.db", isolation_level=None)) as other:
+        other.execute("UPDATE entry SET ses_headers = 'X-SES-TENANT: ac/me'")
+    assert not await spool.claim(1)
+    shown = await spool.store.queue.show(mail.queue_id)
+    assert shown is not None
+    assert shown.state is State.CORRUPT
+    assert "X-SES-TENANT holds letters" in shown.reason
 
 
 async def test_one_claim_serves_many_senders_oldest_first_up_to_what_each_wants(

@@ -12,6 +12,7 @@ from typing import Any, Final
 from relay.mail.entry import Backlog
 from relay.mail.envelope import Envelope, Mail, QueueId, SenderName
 from relay.mail.reply import Refusal
+from relay.mail.ses_headers import NOTHING_ASKED
 from relay.ports import Draft, SpoolError, SpoolFullError, WithdrawnError
 from tests.fuzz.loop import SteppedLoop
 
@@ -44,6 +45,7 @@ class FuzzDraft:
         self.queue_id = queue_id
         self.size = 0
         self.message_id = ""
+        self.ses_headers = NOTHING_ASKED
         self.pieces: list[bytes] = []
         self.fate = "open"
         self._spool = spool

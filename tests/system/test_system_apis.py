@@ -108,6 +108,58 @@ async def test_mail_leaves_by_the_api_that_takes_it_octet_for_octet(
     assert {call.code for call in sent} == {None}
 
 
+HEEDED = "ses_headers: [X-SES-CONFIGURATION-SET, X-SES-MESSAGE-TAGS, X-SES-TENANT]"
+
+
+@pytest.mark.P2
+@pytest.mark.P8
+async def test_a_mail_chooses_by_x_ses_fields_what_its_sender_lets_it(
+    start_relay: StartRelay, simulator: Simulator
+) -> None:
+    simulator.change(
+        replace(
+            simulator.settings,
+            configuration_sets=frozenset({"default", "bulk"}),
+            tenants={"acme": frozenset({"example.com", "bulk"})},
+        )
+    )
+    relay = await start_relay(sender=f"{HEEDED}\n    ses: {{tags: {{app: shop, team: a}}}}")
+
+    def send(asking: bytes) -> tuple[int, bytes]:
+        with smtplib.SMTP("127.0.0.1", relay.ports["legacy"]) as client:
+            client.ehlo()
+            client.mail("app@example.com")
+            client.rcpt("jane@example.net")
+            return client.data(asking + a_mail(2000))
+
+    assert (await asyncio.to_thread(send, b"X-SES-Message-Tags: app=crm, run=7\r\n"))[0] == 250
+    assert (
+        await asyncio.to_thread(
+            send, b"x-ses-tenant: acme\r\nX-SES-ANY: x\r\nX-SES-Configuration-Set: bulk\r\n"
+        )
+    )[0] == 250
+    await simulator.received(2)
+    tagged, of_acme = sorted(simulator.messages, key=lambda message: message.api is Api.V2)
+    assert dict(tagged.tags).items() >= {"app": "crm", "team": "a", "run": "7"}.items()
+    assert (tagged.api, tagged.configuration_set) == (Api.V1, "default")
+    assert dict(of_acme.tags).items() >= {"app": "shop", "team": "a"}.items()
+    assert (of_acme.api, of_acme.tenant, of_acme.configuration_set) == (Api.V2, "acme", "bulk")
+    for message in simulator.messages:
+        assert content(message) == a_mail(2000)
+
+    code, said = await asyncio.to_thread(send, b"X-SES-Message-Tags: app=c r m\r\n")
+    assert (code, said.partition(b":")[0]) == (550, b"5.6.0 Not understood")
+    assert b"X-SES-MESSAGE-TAGS, tag 1: the value holds letters, digits" in said
+
+    # What is missing by the mail's own fault fails it; the same by ours would hold it.
+    assert (await asyncio.to_thread(send, b"X-SES-Configuration-Set: nowhere\r\n"))[0] == 250
+    failed = await relay.logged("mail.failed")
+    assert failed["reason"] == "rejected"
+    _, shown, _ = await relay.cli("queue", "show", failed["queue_id"])
+    assert "asks SES:     X-SES-CONFIGURATION-SET: nowhere" in shown
+    assert "SES ConfigurationSetDoesNotExist" in shown
+
+
 class Taker:
     """A SES that reads no more than the first of any mail until all are on their way at once.
 

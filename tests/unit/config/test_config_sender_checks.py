@@ -128,3 +128,32 @@ def test_a_queue_too_small_for_one_message_is_warned_of() -> None:
     (warning,) = warnings(with_network_sender("limits: {queue: {size: 1MiB}}"))
     assert warning.startswith("9:28: senders[0].limits.queue.size: is less than message_size: its")
     assert warnings(with_network_sender("limits: {message_size: 1MiB, queue: {size: 1MiB}}")) == []
+
+
+# --- X-SES fields ---------------------------------------------------------------------------------
+
+
+def test_deny_beside_names_of_fields_is_an_error() -> None:
+    assert complaints(with_network_sender("ses_headers: [deny, X-SES-TENANT]")) == [
+        "9:18: senders[0].ses_headers: is either deny or names of header fields, not both"
+    ]
+    for single in ("deny", "X-SES-MESSAGE-TAGS", ""):
+        assert warnings(with_network_sender(f"ses_headers: {single}")) == []
+
+
+def test_an_x_ses_field_there_is_not_is_an_error() -> None:
+    (complaint,) = complaints(with_network_sender("ses_headers: [X-SES-TENANT-NAME]"))
+    assert "X-SES-CONFIGURATION-SET" in complaint
+
+
+def test_fields_of_v2_need_an_account_that_may_use_it() -> None:
+    text = with_network_sender("ses_headers: [X-SES-MESSAGE-TAGS, X-SES-TENANT]")
+    v1 = "ses: {accounts: {main: {region: eu-west-1, api: v1}}}"
+    (complaint,) = complaints(text.replace("ses: {region: eu-west-1}", v1))
+    assert "X-SES-TENANT is known to v2 of the SES API only" in complaint
+
+
+def test_more_tags_than_can_be_sent_are_an_error() -> None:
+    tags = ", ".join(f"t{number}: x" for number in range(48))
+    (complaint,) = complaints(with_network_sender(f"ses: {{tags: {{{tags}}}}}"))
+    assert "are more than 47: with the relay's own, 50 are possible" in complaint

@@ -15,6 +15,7 @@ from relay.mail.envelope import AccountName, SenderName
 from relay.mail.feedback import Suppression, SuppressionReason
 from relay.mail.header import HeaderBlock
 from relay.mail.reply import Refusal
+from relay.mail.ses_headers import NOTHING_ASKED, SesHeaders
 from relay.policy import admission
 from relay.policy.admission import Auth
 from relay.policy.allowance import Lack
@@ -31,6 +32,7 @@ from relay.policy.sender import (
     Senders,
     host_of,
 )
+from relay.policy.ses_headers import HeededHeaders
 
 MIB = 1024 * 1024
 REWRITTEN = b"From: Scanner <scanner@invoices.example.com>\r\n"
@@ -422,3 +424,61 @@ def test_a_share_of_the_queue_follows_what_there_is_room_for(
     refusal = admission.admit_to_queue(sender, Backlog(1, kept, room), size)
     assert (refusal is not None) is is_full
     assert refusal is None or str(refusal.reply).startswith("452 4.3.1")
+
+
+# --- X-SES fields ---------------------------------------------------------------------------------
+
+HEEDED = HeededHeaders(("X-SES-CONFIGURATION-SET", "X-SES-MESSAGE-TAGS"))
+ASKING = (
+    b"From: billing@example.com\r\nx-ses-configuration-set : bulk\r\n"
+    b"X-SES-Message-Tags: app=shop,\r\n run=7\r\nX-SES-TENANT: someone-elses\r\n"
+)
+
+
+def heeding(*tags: tuple[str, str]) -> Sender:
+    sender = a_sender()
+    return replace(sender, ses_headers=HEEDED, route=replace(sender.route, tags=tags))
+
+
+@pytest.mark.P2
+def test_heeded_fields_become_what_is_asked_and_are_removed_like_all_others() -> None:
+    header = HeaderBlock.parse(ASKING)
+    sender = heeding(("app", "billing"), ("team", "a"))
+    asked = admission.admit_ses_headers(sender, header)
+    assert asked == SesHeaders("bulk", (("app", "shop"), ("run", "7"))), "the tenant was heeded"
+    kept = admission.admit_header(sender, header)
+    assert isinstance(kept, HeaderBlock)
+    assert kept.octets == b"From: billing@example.com\r\n"
+    route = sender.route.asked_by(asked)
+    assert route.configuration_set == "bulk"
+    assert route.tags == (("app", "shop"), ("team", "a"), ("run", "7"))
+    assert route.account == "main"
+    assert not route.needs_v2
+    assert sender.route.asked_by(SesHeaders(contact_list="readers")).needs_v2
+
+
+def test_without_a_rule_no_field_is_read() -> None:
+    nonsense = HeaderBlock.parse(b"X-SES-MESSAGE-TAGS: nonsense\r\n")
+    assert admission.admit_ses_headers(a_sender(), nonsense) is NOTHING_ASKED
+    assert admission.admit_ses_headers(heeding(), HeaderBlock.parse(b"A: b\r\n")) is NOTHING_ASKED
+
+
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        (b"X-SES-Message-Tags: app", "X-SES-MESSAGE-TAGS, tag 1: a tag is written name=value"),
+        (b"X-SES-Message-Tags: app=\xc3\xbc", "X-SES-MESSAGE-TAGS has characters beyond ASCII"),
+        (b"X-SES-Message-Tags: relay-id=1", "the relay itself sets relay-id"),
+        (
+            b"X-SES-Message-Tags: " + b",".join(b"t%d=1" % n for n in range(47)),
+            "with those of the relay there are 51 tags, and 50 at most are possible",
+        ),
+    ],
+)
+def test_a_malformed_field_is_refused_with_words_that_help(field: bytes, words: str) -> None:
+    header = HeaderBlock.parse(field + b"\r\n")
+    refusal = admission.admit_ses_headers(heeding(("app", "x")), header)
+    assert isinstance(refusal, Refusal)
+    assert str(refusal.reply).startswith("550 5.6.0 Not understood: ")
+    assert words in refusal.reply.text
+    assert refusal.reason in admission.DATA_REASONS

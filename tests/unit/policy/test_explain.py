@@ -15,6 +15,7 @@ from relay.policy.explain import Question, Step, explain
 from relay.policy.patterns import AddressPatterns
 from relay.policy.rewrite import Rewrite
 from relay.policy.sender import Destinations, Limits, OnSuppressed, OverLimit, Rate, host_of
+from relay.policy.ses_headers import HeededHeaders
 from tests.builders import a_ruleset, a_sender
 
 BOUNCED = Address.parse("bounced@example.net")
@@ -169,3 +170,12 @@ def test_mail_that_is_redirected_goes_nowhere_else() -> None:
     step = list(explain(a_ruleset(staging), question, suppressed))[1]
     assert step.outcome == "staging@example.com"
     assert step.rule == "senders.billing.redirect_all"
+
+
+def test_the_route_says_by_which_fields_a_mail_may_choose_another() -> None:
+    heeded = HeededHeaders(("X-SES-CONFIGURATION-SET", "X-SES-MESSAGE-TAGS"))
+    ruleset = a_ruleset(replace(PRINTERS, ses_headers=heeded))
+    *_, route = explain(ruleset, AT_A_PRINTER, suppressed)
+    assert route.outcome == (
+        "account main, or as its X-SES-CONFIGURATION-SET, X-SES-MESSAGE-TAGS say"
+    )

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from relay.mail.address import Address
 from relay.mail.outcome import Ambiguous, Blame, Deferred, Failed, Relayed
+from relay.mail.ses_headers import NOTHING_ASKED, SesHeaders
 from relay.policy.verdict import (
     REASONS_DEFERRED,
     REASONS_FAILED,
@@ -257,3 +258,51 @@ def test_a_bad_address_is_told_from_the_others(message: str) -> None:
     outcome = verdict(Refused(400, "InvalidParameterValue", message))
     assert isinstance(outcome, Failed)
     assert outcome.is_divisible
+
+
+ASKED = SesHeaders(
+    configuration_set="bulk", tags=(("a", "b"),), tenant="acme", contact_list="readers"
+)
+SET_ARN = "arn:aws:ses:eu-west-1:123456789012:configuration-set"
+DENIED = "User `arn:x' is not authorized to perform `ses:SendRawEmail' on resource `{}/{}'"
+
+
+@pytest.mark.P8
+@pytest.mark.parametrize(
+    ("asked", "code", "message", "fails"),
+    [
+        (ASKED, "ConfigurationSetDoesNotExist", "Configuration set <bulk> does not exist.", True),
+        (ASKED, "NotFoundException", "Configuration set <bulk> does not exist.", True),
+        (ASKED, "NotFoundException", "Tenant <acme> does not exist.", True),
+        (ASKED, "NotFoundException", "List with name: readers doesn't exist.", True),
+        (ASKED, "NotFoundException", "Something else is missing.", False),
+        (ASKED, "InvalidParameterValue", "Invalid tag value <b>: only alphanumeric", True),
+        (ASKED, "BadRequestException", "Duplicate EmailTags.", True),
+        (ASKED, "InvalidParameterValue", "The stage is empty.", False),
+        (ASKED, "AccessDenied", DENIED.format(SET_ARN, "bulk"), True),
+        (ASKED, "AccessDenied", DENIED.format(SET_ARN, "bulk-2"), False),
+        (ASKED, "AccessDenied", "not authorized on identity/bulk", False),
+        # It is there: somebody paused it, and will let it go.
+        (ASKED, "ConfigurationSetSendingPausedException", "paused for <bulk>", False),
+        (ASKED, "AccountSendingPausedException", "configuration set tag tenant list", False),
+        # The same of what is configured.
+        (SesHeaders(tenant="acme"), "ConfigurationSetDoesNotExist", "", False),
+        (SesHeaders(configuration_set="bulk"), "NotFoundException", "Tenant <x>", False),
+        (SesHeaders(configuration_set="bulk"), "InvalidParameterValue", "Invalid tag", False),
+        (NOTHING_ASKED, "InvalidParameterValue", "Invalid tag value <b>", False),
+    ],
+)
+def test_what_a_header_named_fails_and_what_is_configured_is_held(
+    asked: SesHeaders, code: str, message: str, *, fails: bool
+) -> None:
+    outcome = verdict(Refused(400, code, message), (), asked)
+    if fails:
+        assert isinstance(outcome, Failed)
+        assert (outcome.reason, outcome.blame) == ("rejected", Blame.MESSAGE)
+        assert str(outcome.reply).startswith("554 5.3.5 SES ")
+        assert "(an X-SES header of the mail)" in outcome.reply.text
+        assert not outcome.is_divisible
+    else:
+        assert isinstance(outcome, Deferred)
+        assert outcome.blame is Blame.OPERATOR
+        assert outcome == verdict(Refused(400, code, message)), "what is asked made a difference"

@@ -151,3 +151,16 @@ async def test_mail_of_the_first_version_goes_on_in_the_newest(tmp_path: Path) -
         assert (claim.content, claim.mail.message_id) == (b"Hi", "")
         assert await store.settle(claim, relayed()) is None
         assert await store.facts_of("06H04YCY58GVCD1MB7KG") == ["deferred", "relayed"]
+
+
+def test_mail_of_a_spool_without_x_ses_fields_asks_for_nothing(
+    connection: sqlite3.Connection,
+) -> None:
+    schema.migrate(connection, schema.SPOOL[:4])
+    connection.execute(
+        "INSERT INTO entry (queue_id, sender, reverse_path, arrived_at, size, crc32, in_file,"
+        " state, reason, since, token, entered_up) "
+        "VALUES ('06H04YCY58GVCD1MB7KG', 'app', '', 0, 1, 2, 0, 'ready', '', 0, 0, 0)"
+    )
+    schema.migrate(connection, schema.SPOOL)
+    assert connection.execute("SELECT size, ses_headers FROM entry").fetchall() == [(1, "")]

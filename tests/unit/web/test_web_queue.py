@@ -104,6 +104,7 @@ async def test_an_entry_is_a_document(house: House) -> None:
         "queue_id": mail.queue_id,
         "sender": "billing",
         "reverse_path": "joe@example.net",
+        "ses_headers": {},
         "message_id": "1@erp.example.com",
         "arrived_at": "2026-03-01T12:00:00.000+00:00",
         "size": mail.size,
