@@ -19,6 +19,7 @@ from relay.mail.outcome import Ambiguous, Deferred, Failed, Outcome, Relayed
 from relay.policy.breaker import Breaker, BreakerState
 from relay.policy.bucket import TokenBucket
 from relay.policy.day import DailyQuota, Hold
+from relay.policy.hearing import Hearing
 from relay.policy.pace import Pace
 from relay.policy.sender import Priority
 from relay.policy.shares import Shares
@@ -55,6 +56,8 @@ class Room(NamedTuple):
     """For about how many recipients between them."""
     wait: float
     """Seconds until more may start than now; infinite: once an attempt ends."""
+    likely: int = 0
+    """How many of them are likely to be answered; besides, the first of any sender."""
 
 
 class Condition(NamedTuple):
@@ -87,6 +90,8 @@ class Lane(NamedTuple):
     sender: SenderName
     is_bulk: bool
     is_probe: bool
+    age: int
+    """Of what was heard of SES when it was taken."""
 
 
 class Gate:
@@ -112,6 +117,7 @@ class Gate:
         self._clock = clock
         self._breaker = Breaker()
         self._pace = Pace()
+        self._hearing = Hearing()
         self._day = DailyQuota(reserve)
         self._held = Hold.NOBODY
         self._quota: SendQuota | None = None
@@ -151,10 +157,13 @@ class Gate:
             tokens = int(left)
         attempts = min(self.lanes - self.busy.total(), tokens)
         attempts = max(0, attempts if allowed is None else min(attempts, allowed))
+        # An open breaker asks one by one anyway.
+        likely = attempts if allowed is not None else self._hearing.allows(now)
+        wait = inf if likely else self._hearing.wait(now)
         if hold is Hold.BULK:
-            return Room(attempts, 0, tokens, DAY_LOOK)
+            return Room(attempts, 0, tokens, min(wait, DAY_LOOK), likely)
         bulk = max(0, min(attempts, self.lanes * 3 // 4 - self._busy_with_bulk))
-        return Room(attempts, bulk, tokens, inf)
+        return Room(attempts, bulk, tokens, wait, likely)
 
     def deal(
         self,
@@ -166,9 +175,18 @@ class Gate:
 
         No sender gets above its ceiling, what its own limits let go.
         """
+        free = room.attempts
+        if room.likely:
+            free = min(free, room.likely)
+        else:
+            # Nothing is heard of SES, perhaps for the mail of those who wait for it.
+            waiting = {
+                name: waiting[name] for name in waiting if not self._hearing.is_unheard(name)
+            }
+            ceilings = {name: min(1, ceilings.get(name, 1)) for name in waiting}
         return self._shares.deal(
             waiting,
-            free=room.attempts,
+            free=free,
             free_for_bulk=room.bulk,
             busy=self.busy,
             lanes=self.lanes,
@@ -218,7 +236,9 @@ class Gate:
         self.busy[sender] += 1
         is_bulk = priority is Priority.BULK
         self._busy_with_bulk += is_bulk
-        return Lane(sender, is_bulk, self._breaker.begun(self._clock.monotonic()))
+        now = self._clock.monotonic()
+        self._hearing.begun(sender, now)
+        return Lane(sender, is_bulk, self._breaker.begun(now), self._hearing.age)
 
     def leave(self, lane: Lane) -> None:
         """Give the lane back."""
@@ -226,6 +246,7 @@ class Gate:
         if not self.busy[lane.sender]:
             del self.busy[lane.sender]
         self._busy_with_bulk -= lane.is_bulk
+        self._hearing.ended(lane.sender, lane.age)
         if lane.is_probe:
             self._breaker.probe_ended()
 
@@ -245,6 +266,7 @@ class Gate:
 
     def learn(self, outcome: Outcome, recipients: int) -> None:
         """Let the verdict on a call for so many recipients move pace, quota and breaker."""
+        self._listen(outcome)
         match outcome:
             case Relayed():
                 self._day.sent(recipients)
@@ -263,6 +285,15 @@ class Gate:
                 self._trip(reason, self._clock.monotonic())
             case Failed() | Deferred():
                 self._close()
+
+    def _listen(self, outcome: Outcome) -> None:
+        match outcome:
+            case Ambiguous(reason="timeout"):
+                self._hearing.missed()
+            case Deferred(reason="connection"):
+                pass  # nothing was sent
+            case _:
+                self._hearing.heard(self._clock.monotonic())
 
     def _slow_down(self, wait: float) -> None:
         now = self._clock.monotonic()

@@ -18,8 +18,10 @@ from relay.delivery.pauses import Pauses
 from relay.delivery.scheduler import UNRECORDED_REST, Scheduler
 from relay.mail.entry import State
 from relay.mail.envelope import AccountName, Envelope, QueueId, SenderName
+from relay.mail.outcome import Relayed
 from relay.operators import Pause
 from relay.policy.allowance import Allowances
+from relay.policy.hearing import HANDFUL
 from relay.policy.sender import OverLimit, Priority, Rate, Sender
 from relay.policy.verdict import Accepted, Answer, Broken, Stage
 from relay.ports import Claim, Consignment, SendQuota, SpoolError
@@ -158,6 +160,9 @@ async def test_mail_that_arrives_later_is_noticed(house: House) -> None:
 @pytest.mark.P6
 async def test_a_backlog_behind_a_slow_ses_never_takes_all_lanes(house: House) -> None:
     house.configure(a_sender("bulk", priority=Priority.BULK), a_sender("otp"))
+    for _ in range(LANES):
+        # Answers came by the dozen until now: else no more than a handful is begun.
+        house.gate.learn(Relayed("0102-000000"), 1)
     await house.accept("bulk", 3 * LANES)
     house.start()
     senders = await house.carrier.called(LANES // 2)
@@ -166,6 +171,20 @@ async def test_a_backlog_behind_a_slow_ses_never_takes_all_lanes(house: House) -
     senders = await house.carrier.called(LANES // 2 + 1)
     assert senders[LANES // 2] == "otp"
     assert await house.drained() == {State.READY: 3 * LANES - LANES // 2}
+
+
+@pytest.mark.P3
+@pytest.mark.P6
+async def test_while_ses_is_not_heard_a_handful_is_begun_and_one_of_any_other_sender(
+    house: House,
+) -> None:
+    house.configure(a_sender("bulk", priority=Priority.BULK), a_sender("otp"))
+    await house.accept("bulk", 2 * LANES)
+    house.start()
+    assert await house.carrier.called(HANDFUL) == ["bulk"] * HANDFUL
+    await house.accept("otp", 2)
+    assert (await house.carrier.called(HANDFUL + 1))[-1] == "otp"
+    assert await house.drained() == {State.READY: 2 * LANES - HANDFUL + 1}
 
 
 async def test_no_more_is_claimed_than_the_account_may_send(house: House) -> None:
