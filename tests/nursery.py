@@ -48,7 +48,6 @@ def _prepare_daemons() -> None:
     for service in ("ses", "sesv2"):
         aws.endpoint_url(service)
     aws.keys(anew=False)
-    aws.close()
 
     async def nothing() -> int:
         return 0

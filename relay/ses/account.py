@@ -19,7 +19,9 @@ from typing import Final, Self
 from relay.facts import Facts
 from relay.mail.envelope import AccountName
 from relay.ports import Clock, SendQuota
+from relay.ses import quota
 from relay.ses.api import V1, V2, Choice, Preference
+from relay.ses.caller import Caller
 from relay.ses.carrier import SesCarrier
 from relay.ses.credentials import Credentials, Schedule
 from relay.ses.lines import Lines
@@ -88,13 +90,11 @@ class SesAccount:
             deadlines=settings.deadlines,
             threads=self._asking,
         )
+        self._caller = Caller(
+            self._credentials, clock=clock, on_skew=lambda by: facts.clock_skewed(name, by)
+        )
         self.carrier = SesCarrier(
-            self._credentials,
-            self._lines,
-            Choice(settings.api),
-            clock=clock,
-            threads=self._reading,
-            on_skew=lambda by: facts.clock_skewed(name, by),
+            self._caller, self._lines, Choice(settings.api), threads=self._reading
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._is_closed = False
@@ -150,7 +150,6 @@ class SesAccount:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._lines.close()
         # What still waits for the network in there ends by its own deadlines; nobody waits for it.
-        self._asking.submit(self._close_aws)
         self._asking.shutdown(wait=False)
         self._reading.shutdown(wait=False, cancel_futures=True)
 
@@ -189,10 +188,6 @@ class SesAccount:
                 )
             return self._aws
 
-    def _close_aws(self) -> None:
-        if self._aws is not None:
-            self._aws.close()
-
     # On the loop.
 
     async def _read_quota(self) -> None:
@@ -204,19 +199,19 @@ class SesAccount:
             await asyncio.sleep(wait.total_seconds())
 
     async def _read_quota_once(self) -> bool:
-        aws = self._aws
-        if aws is None or self._credentials.current is None:
+        keys = self._credentials.current
+        if keys is None:
             self._facts.quota_read(self.name, None, self._credentials.complaint)
             return False
-        loop = asyncio.get_running_loop()
+        question = quota.V2 if self._settings.api is Preference.V2 else quota.V1
         try:
-            quota = await loop.run_in_executor(self._asking, aws.quota)
+            granted = await quota.ask(self._caller, self._lines, keys, question)
         except Exception as error:  # noqa: BLE001 - the SDK raises what it likes; asked again later
             self._facts.quota_read(self.name, None, str(error) or type(error).__name__)
             return False
         number = 1 if self._quota is None else self._quota.number + 1
-        self._quota = replace(quota, number=number)
-        self._facts.quota_read(self.name, quota, "")
+        self._quota = replace(granted, number=number)
+        self._facts.quota_read(self.name, granted, "")
         return True
 
     def _tell_credentials(self, keys: Keys | None, complaint: str) -> None:

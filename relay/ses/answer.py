@@ -43,10 +43,12 @@ def read(response: Response) -> Answer:
         if not ID_SHAPE.fullmatch(message_id):
             return Broken(Stage.NO_ANSWER, f"HTTP {status} without a message id")
         return Accepted(message_id)
-    return _refusal(status, body)
+    return refusal(response)
 
 
-def _refusal(status: int, body: bytes) -> Refused:
+def refusal(response: Response) -> Refused:
+    """Return what an answer that is no success says."""
+    status, body = response.status, response.body
     code = _CODE.search(body) or _ROOT.match(body)
     if code is None:
         words = _TAG.sub(" ", body[:FOREIGN_LIMIT].decode("ascii", "replace"))

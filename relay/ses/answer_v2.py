@@ -25,16 +25,17 @@ def read(response: Response) -> Answer:
 
     A success without a message id may mean that SES has the mail: that is no answer, not a refusal.
     """
-    said = _object(response.body)
+    said = as_object(response.body)
     if response.status in SUCCESS:
         message_id = said.get("MessageId")
         if not isinstance(message_id, str) or not ID_SHAPE.fullmatch(message_id.strip()):
             return Broken(Stage.NO_ANSWER, f"HTTP {response.status} without a message id")
         return Accepted(message_id.strip())
-    return _refusal(response, said)
+    return refusal(response, said)
 
 
-def _refusal(response: Response, said: dict[str, Any]) -> Refused:
+def refusal(response: Response, said: dict[str, Any]) -> Refused:
+    """Return what an answer that is no success says; `said` is the object it has."""
     named = response.fields.get(b"x-amzn-errortype", b"").decode("latin-1").strip()
     for name in (named, said.get("__type"), said.get("code")):
         code = _CODE.fullmatch(name) if isinstance(name, str) else None
@@ -46,7 +47,7 @@ def _refusal(response: Response, said: dict[str, Any]) -> Refused:
     return Refused(response.status, "", printable(" ".join(words.split())) or "no explanation")
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def as_object(body: bytes) -> dict[str, Any]:
     """Return the JSON object of an answer; an empty one where it has none."""
     try:
         found = json.loads(body)

@@ -41,6 +41,7 @@ class Api:
     content_type: str
     frame: Callable[[Consignment], Frame]
     read: Callable[[Response], Answer]
+    method: str = "POST"
 
 
 V1: Final = Api("ses", "", request.CONTENT_TYPE, request.frame, answer.read)

@@ -1,13 +1,12 @@
-"""What is asked of botocore: where credentials and endpoint are found, and what SES grants.
+"""What is asked of botocore: where credentials and endpoint are found.
 
 With relay.ses.assumed the only module that imports it, and slow to import for that reason: it is
-imported in a thread.
-Every method blocks and may raise anything that botocore raises. Mail is never sent from here.
+imported in a thread. Every method blocks and may raise anything that botocore raises. SES is never
+asked from here.
 """
 
 from __future__ import annotations
 
-import math
 import threading
 from typing import Any, Final
 
@@ -17,7 +16,6 @@ from botocore.loaders import create_loader
 from botocore.session import Session
 from botocore.utils import get_environ_proxies
 
-from relay.ports import SendQuota
 from relay.ses.assumed import AssumedRole
 from relay.ses.sdk import Whereabouts
 from relay.ses.signer import Keys
@@ -39,7 +37,6 @@ class Botocore:
         self._whereabouts = whereabouts
         self._lock = threading.Lock()
         self._session: Session | None = None
-        self._client: Any = None
 
     def keys(self, *, anew: bool) -> Keys | None:
         """Return the credentials of the first provider that has any; None when none has.
@@ -50,11 +47,11 @@ class Botocore:
         """
         with self._lock:
             if anew:
-                self._forget()
+                self._session = None
             found = self._opened().get_credentials()
             if found is None:
                 # A session reads its files once; the next look shall see what has changed.
-                self._forget()
+                self._session = None
                 return None
         frozen = found.get_frozen_credentials()
         # botocore has no public name for it; those that never expire have none at all.
@@ -75,7 +72,7 @@ class Botocore:
         return url
 
     def proxy(self, url: str) -> str | None:
-        """Return the proxy that HTTPS_PROXY and NO_PROXY name for a URL, if any."""
+        """Return the proxy that HTTPS_PROXY or HTTP_PROXY, and NO_PROXY, name for a URL."""
         proxy: str | None = get_environ_proxies(url).get(url.partition(":")[0])
         return proxy
 
@@ -84,29 +81,6 @@ class Botocore:
         with self._lock:
             path: str | None = self._opened().get_config_variable("ca_bundle")
         return path
-
-    def quota(self) -> SendQuota:
-        """Ask SES what the account may send."""
-        with self._lock:
-            if self._client is None:
-                self._client = self._new_client("ses")
-            client = self._client
-        said = client.get_send_quota()
-        return SendQuota(
-            rate=_unbounded(said["MaxSendRate"]),
-            daily=_unbounded(said["Max24HourSend"]),
-            used=said["SentLast24Hours"],
-        )
-
-    def close(self) -> None:
-        """Close the connections kept for asking."""
-        with self._lock:
-            self._forget()
-
-    def _forget(self) -> None:
-        if self._client is not None:
-            self._client.close()
-        self._session = self._client = None
 
     def _opened(self) -> Session:
         if self._session is None:
@@ -135,8 +109,3 @@ def _new_session(region: str) -> Session:
     session.set_config_variable("region", region)
     session.register_component("data_loader", _DEFINITIONS)
     return session
-
-
-def _unbounded(number: float) -> float:
-    """Return the number, or infinity for SES's -1."""
-    return math.inf if number < 0 else float(number)

@@ -52,7 +52,7 @@ class Pool:
         proxy: Proxy | None = None,
         limit: int = CONNECTIONS,
     ) -> None:
-        """With a proxy every connection is a tunnel through it."""
+        """With a proxy connections are tunnels through it; without TLS they are to it alone."""
         self._endpoint = endpoint
         self._tls = tls
         self._deadlines = deadlines
@@ -125,7 +125,7 @@ class Pool:
             opened = await self._dial(endpoint.host, endpoint.port, endpoint.authority)
         else:
             opened = await self._dial(proxy.host, proxy.port, f"the proxy {proxy.name}")
-            if isinstance(opened, Connection):
+            if isinstance(opened, Connection) and self._tls is not None:
                 opened = await self._tunnel(opened, proxy)
         if isinstance(opened, Broken) or self._tls is None:
             return opened

@@ -1,6 +1,7 @@
 """A proxy on the way to SES: where it is, and how it is asked for a tunnel (RFC 9110, CONNECT).
 
-What goes through the tunnel is TLS with SES itself, so the proxy reads none of it. Knows no socket.
+What goes through the tunnel is TLS with SES itself, so the proxy reads none of it. Requests to an
+endpoint without TLS it gets itself, and passes them on. Knows no socket.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ class Proxy:
     credentials: str = field(default="", repr=False)
 
     @classmethod
-    def parse(cls, url: str) -> Self:
+    def parse(cls, url: str, variable: str = "HTTPS_PROXY") -> Self:
         """Read `http://[user:password@]host[:port]`, the scheme being optional; raise ValueError.
 
-        No complaint repeats the URL, which may hold a password.
+        No complaint repeats the URL, which may hold a password; `variable` is where it was found.
         """
         parts = urlsplit(url if "://" in url else f"http://{url}")
         if parts.scheme != "http":
-            raise ValueError("the proxy in HTTPS_PROXY is reached by http://, whatever it carries")
+            raise ValueError(f"the proxy in {variable} is reached by http://, whatever it carries")
         if not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment:
-            raise ValueError("the proxy in HTTPS_PROXY is a host and a port")
+            raise ValueError(f"the proxy in {variable} is a host and a port")
         # Host and port are those of any endpoint.
         there = Endpoint.parse(f"http://{parts.netloc.rpartition('@')[2]}")
         if parts.username is None:
@@ -51,8 +52,12 @@ class Proxy:
         """Return the request for a tunnel to that endpoint."""
         host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
         there = f"{host}:{endpoint.port}"
-        shown = f"Proxy-Authorization: Basic {self.credentials}\r\n" if self.credentials else ""
         return (
             f"CONNECT {there} HTTP/1.1\r\nHost: {there}\r\n"
-            f"User-Agent: ses-relay/{__version__}\r\n{shown}\r\n"
+            f"User-Agent: ses-relay/{__version__}\r\n{self.authorization}\r\n"
         ).encode("ascii")
+
+    @property
+    def authorization(self) -> str:
+        """The field that shows it who we are, with its line end; empty where it need not know."""
+        return f"Proxy-Authorization: Basic {self.credentials}\r\n" if self.credentials else ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from relay.ports import SendQuota
 from relay.ses.signer import Keys
 
 
@@ -45,12 +44,4 @@ class Aws(Protocol):
 
     def ca_bundle(self) -> str | None:
         """Return a file of trusted certificates to use instead of the system's, if any."""
-        ...
-
-    def quota(self) -> SendQuota:
-        """Ask SES what the account may send."""
-        ...
-
-    def close(self) -> None:
-        """Let go of what is kept open."""
         ...

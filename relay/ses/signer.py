@@ -14,6 +14,7 @@ from typing import Final
 
 from relay import __version__
 from relay.ses.endpoint import Endpoint
+from relay.ses.proxy import Proxy
 
 _SERVICE: Final = "ses"
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"
@@ -37,15 +38,29 @@ class Keys:
 
 
 class Signer:
-    """Signs the POST requests of one API at one endpoint."""
+    """Signs the requests for one operation at one endpoint."""
 
-    def __init__(self, endpoint: Endpoint, region: str, content_type: str) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        region: str,
+        content_type: str,
+        *,
+        method: str = "POST",
+        proxy: Proxy | None = None,
+    ) -> None:
+        """Without a content type there is no body. `proxy`: the one requests are handed to."""
         host, path = endpoint.authority, endpoint.path
+        target = path if proxy is None else f"http://{host}{path}"
+        shown = f"Content-Type: {content_type}\r\n" if content_type else ""
+        kind = f"content-type:{content_type}\n" if content_type else ""
         # All that is the same in every request, made once.
-        self._canonical = f"POST\n{path}\n\ncontent-type:{content_type}\nhost:{host}\nx-amz-date:"
+        self._canonical = f"{method}\n{path}\n\n{kind}host:{host}\nx-amz-date:"
+        self._signed = "content-type;host;x-amz-date" if content_type else "host;x-amz-date"
         self._head = (
-            f"POST {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: ses-relay/{__version__}\r\n"
-            f"Content-Type: {content_type}\r\nX-Amz-Date: "
+            f"{method} {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: ses-relay/{__version__}\r\n"
+            f"{'' if proxy is None else proxy.authorization}"
+            f"{shown}X-Amz-Date: "
         )
         self._region = region
         self._second: datetime | None = None
@@ -64,10 +79,10 @@ class Signer:
         if keys.token:
             canonical_token = f"x-amz-security-token:{keys.token}\n"
             token = f"X-Amz-Security-Token: {keys.token}\r\n"
-            signed = "content-type;host;x-amz-date;x-amz-security-token"
+            signed = f"{self._signed};x-amz-security-token"
         else:
             canonical_token = token = ""
-            signed = "content-type;host;x-amz-date"
+            signed = self._signed
         canonical = f"{self._canonical}{stamp}\n{canonical_token}\n{signed}\n{digest}"
         to_sign = f"{_ALGORITHM}\n{stamp}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
         key = self._signing_key(keys.secret_key, stamp[:8])

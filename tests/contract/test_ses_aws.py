@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import subprocess
 import sys
@@ -15,20 +14,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from botocore.exceptions import ClientError, NoCredentialsError, ProfileNotFound
+from botocore.exceptions import ClientError, ProfileNotFound
 from moto.server import ThreadedMotoServer
 from moto.sts.models import sts_backends
 
-from relay.ports import SendQuota
 from relay.ses.aws import Botocore
 from relay.ses.sdk import Role, Whereabouts
 from relay.ses.signer import Keys
 
-QUOTA = (
-    '<GetSendQuotaResponse xmlns="http://ses.amazonaws.com/doc/2010-12-01/"><GetSendQuotaResult>'
-    "<SentLast24Hours>{used}</SentLast24Hours><Max24HourSend>{daily}</Max24HourSend>"
-    "<MaxSendRate>{rate}</MaxSendRate></GetSendQuotaResult></GetSendQuotaResponse>"
-)
 REFUSED = (
     '<ErrorResponse xmlns="http://ses.amazonaws.com/doc/2010-12-01/"><Error><Type>Sender</Type>'
     "<Code>AccessDenied</Code><Message>not authorized</Message></Error></ErrorResponse>"
@@ -80,11 +73,7 @@ def answering(*answers: tuple[int, str]) -> Iterator[tuple[str, list[bytes]]]:
 def botocore(
     region: str = "eu-west-1", endpoint_url: str | None = None, role: Role | None = None
 ) -> Iterator[Botocore]:
-    aws = Botocore(Whereabouts(region, endpoint_url, role))
-    try:
-        yield aws
-    finally:
-        aws.close()
+    yield Botocore(Whereabouts(region, endpoint_url, role))
 
 
 def of_a_role(number: int, lifetime: timedelta) -> tuple[int, str]:
@@ -184,6 +173,13 @@ def test_a_profile_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) ->
 
 # --- an assumed role ------------------------------------------------------------------------------
 
+
+@pytest.fixture
+def _some_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDENV")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+
+
 ROLE = Role("arn:aws:iam::123456789012:role/relay", "ses-relay-host", "partner/7")
 ASSUMED = (
     '<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult>'
@@ -212,7 +208,6 @@ def test_a_role_is_assumed_for_sending_alone(monkeypatch: pytest.MonkeyPatch) ->
             assert keys.access_key.startswith("ASIA")
             assert keys.token
             assert aws.keys(anew=False) == keys, "every look assumed the role anew"
-            assert aws.quota().daily == 200, "the quota is not read as the role"
         (session,) = sts_backends["123456789012"]["global"].assumed_roles
     finally:
         server.stop()
@@ -339,7 +334,7 @@ def test_v2_has_an_endpoint_variable_of_its_own(monkeypatch: pytest.MonkeyPatch)
         ({}, None),
         ({"HTTPS_PROXY": "http://proxy:3128"}, "http://proxy:3128"),
         ({"https_proxy": "proxy:3128"}, "proxy:3128"),
-        ({"HTTP_PROXY": "http://proxy:3128"}, None),
+        ({"HTTP_PROXY": "http://plain:3128"}, None),
         ({"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": ".amazonaws.com"}, None),
     ],
 )
@@ -352,6 +347,15 @@ def test_the_proxy_is_that_of_the_environment(
         assert aws.proxy("https://email.eu-west-1.amazonaws.com") == expected
 
 
+def test_a_plain_endpoint_has_the_proxy_of_plain_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://plain:3128")
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
+    with botocore() as aws:
+        assert aws.proxy("http://ses.internal") == "http://plain:3128"
+        monkeypatch.setenv("NO_PROXY", ".internal")
+        assert aws.proxy("http://ses.internal") is None
+
+
 def test_the_certificates_of_the_aws_configuration_are_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -360,47 +364,6 @@ def test_the_certificates_of_the_aws_configuration_are_used(
     monkeypatch.setenv("AWS_CA_BUNDLE", "/etc/corporate.pem")
     with botocore() as aws:
         assert aws.ca_bundle() == "/etc/corporate.pem"
-
-
-# --- quota ----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def _some_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDENV")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-
-
-@pytest.mark.usefixtures("_some_credentials")
-def test_the_quota_is_read() -> None:
-    granted = 200, QUOTA.format(used="127.0", daily="50000.0", rate="14.0")
-    with answering(granted) as (url, asked), botocore(endpoint_url=url) as aws:
-        assert aws.quota() == SendQuota(rate=14.0, daily=50000.0, used=127.0)
-        assert aws.quota().rate == 14.0
-        assert asked == [b"Action=GetSendQuota&Version=2010-12-01"] * 2
-
-
-@pytest.mark.usefixtures("_some_credentials")
-def test_a_quota_of_minus_one_is_no_bound() -> None:
-    granted = 200, QUOTA.format(used="0", daily="-1.0", rate="-1")
-    with answering(granted) as (url, _), botocore(endpoint_url=url) as aws:
-        assert aws.quota() == SendQuota(rate=math.inf, daily=math.inf, used=0.0)
-
-
-@pytest.mark.usefixtures("_some_credentials")
-@pytest.mark.parametrize("refusal", [(403, REFUSED), (503, REFUSED), (429, REFUSED)])
-def test_a_refused_quota_is_asked_for_once(refusal: tuple[int, str]) -> None:
-    with answering(refusal) as (url, asked), botocore(endpoint_url=url) as aws:
-        with pytest.raises(ClientError, match="not authorized"):
-            aws.quota()
-        assert len(asked) == 1
-
-
-def test_a_quota_without_credentials_is_not_asked_for() -> None:
-    with answering((200, "")) as (url, asked), botocore(endpoint_url=url) as aws:
-        with pytest.raises(NoCredentialsError):
-            aws.quota()
-        assert not asked
 
 
 # --- cost -----------------------------------------------------------------------------------------

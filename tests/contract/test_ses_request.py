@@ -26,8 +26,9 @@ from relay.mail.address import Address
 from relay.mail.envelope import AccountName, Envelope
 from relay.policy.sender import Route
 from relay.ports import Consignment
+from relay.ses import quota
 from relay.ses.api import V1, V2, Api
-from relay.ses.lines import Lines
+from relay.ses.lines import Lines, Operation
 from relay.ses.pool import Deadlines
 from relay.ses.signer import Keys
 from tests.builders import a_mail, an_address
@@ -135,8 +136,22 @@ def client_of(service: str, keys: Keys, endpoint_url: str | None) -> Any:
 def of_botocore(
     monkeypatch: pytest.MonkeyPatch, api: Api, keys: Keys, endpoint_url: str | None, asked: Asked
 ) -> Seen:
+    def ask(client: Any) -> None:
+        getattr(client, METHOD[api.service])(**TOLD[api.service](asked))
+
+    return caught_from(monkeypatch, api.service, keys, endpoint_url, SENT, ask)
+
+
+def caught_from(
+    monkeypatch: pytest.MonkeyPatch,
+    service: str,
+    keys: Keys,
+    endpoint_url: str | None,
+    answers: dict[str, bytes],
+    ask: Callable[[Any], object],
+) -> Seen:
     monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda: NOW.replace(tzinfo=None))
-    client = client_of(api.service, keys, endpoint_url)
+    client = client_of(service, keys, endpoint_url)
     caught: list[Seen] = []
 
     def catch(request: Any, **_: Any) -> AWSResponse:
@@ -144,26 +159,31 @@ def of_botocore(
             name.lower(): value.decode() if isinstance(value, bytes) else value
             for name, value in request.headers.items()
         }
-        body = request.body if isinstance(request.body, bytes) else request.body.encode("ascii")
+        body = request.body or b""
+        body = body if isinstance(body, bytes) else body.encode("ascii")
         caught.append(Seen(request.method, request.url, body, fields))
-        return AWSResponse(request.url, 200, {}, Body(SENT[api.service]))
+        return AWSResponse(request.url, 200, {}, Body(answers[service]))
 
-    event = f"before-send.{api.service}.*"
+    event = f"before-send.{service}.*"
     client.meta.events.register(event, catch)
     try:
-        getattr(client, METHOD[api.service])(**TOLD[api.service](asked))
+        ask(client)
     finally:
         client.meta.events.unregister(event, catch)
     return caught[0]
 
 
 def of_ours(api: Api, keys: Keys, endpoint_url: str, asked: Asked) -> Seen:
+    body = api.frame(asked.consignment()).around(asked.content)
+    return signed(api, keys, endpoint_url, body)
+
+
+def signed(of: Operation, keys: Keys, endpoint_url: str, body: bytes) -> Seen:
     with ThreadPoolExecutor(1) as threads:
         lines = Lines(
             lambda: Somewhere(endpoint_url), region=REGION, deadlines=Deadlines(), threads=threads
         )
-        line = lines.draw(api)
-    body = api.frame(asked.consignment()).around(asked.content)
+        line = lines.draw(of)
     head = line.signer.head(keys, NOW, digest=sha256(body).hexdigest(), length=len(body))
     request_line, *rest = head.decode("ascii").removesuffix("\r\n\r\n").split("\r\n")
     method, path, version = request_line.split(" ")
@@ -184,6 +204,34 @@ def compare(ours: Seen, theirs: Seen) -> None:
     }
     assert {name: ours.fields[name] for name in told} == told
     assert set(ours.fields) - ignored == set(told)
+
+
+ANSWERED = {
+    "ses": b'<GetSendQuotaResponse xmlns="http://ses.amazonaws.com/doc/2010-12-01/">'
+    b"<GetSendQuotaResult/></GetSendQuotaResponse>",
+    "sesv2": b"{}",
+}
+
+
+@pytest.mark.parametrize("question", [quota.V1, quota.V2], ids=["v1", "v2"])
+@pytest.mark.parametrize("keys", [PLAIN, WITH_TOKEN], ids=["keys", "session token"])
+def test_our_question_for_the_quota_is_botocores(
+    monkeypatch: pytest.MonkeyPatch, question: quota.Question, keys: Keys
+) -> None:
+    method = {"ses": "get_send_quota", "sesv2": "get_account"}[question.service]
+    theirs = caught_from(
+        monkeypatch,
+        question.service,
+        keys,
+        None,
+        ANSWERED,
+        lambda client: getattr(client, method)(),
+    )
+    ours = signed(question, keys, AWS, question.body)
+    # Botocore says of a request without a body nothing at all, and we that it has none.
+    if not question.body:
+        assert ours.fields.pop("content-length") == "0"
+    compare(ours, theirs)
 
 
 CONTENT = b"Subject: Gr\xc3\xbc\xc3\x9fe\r\n\r\n" + bytes(range(256)) * 40

@@ -236,3 +236,19 @@ async def test_large_mails_at_once_take_no_more_memory_than_their_windows(tmp_pa
     assert taker.taken == dict.fromkeys(digests, half + 1)
     # The budget of design.md: a hundred MiB above idle, whatever is under way.
     assert grown < 100 * MIB, f"memory grew by {grown / MIB:.1f} MiB"
+
+
+async def test_an_account_of_v2_asks_nothing_by_v1(
+    start_relay: StartRelay, simulator: Simulator
+) -> None:
+    relay = await start_relay(rate="auto, api: v2")
+
+    def send() -> None:
+        with smtplib.SMTP("127.0.0.1", relay.ports["legacy"]) as client:
+            client.sendmail("app@example.com", ["jane@example.net"], a_mail(2000))
+
+    await asyncio.to_thread(send)
+    await relay.logged("mail.relayed")
+    read = await relay.logged("account.quota")
+    assert read["rate"] == simulator.settings.max_send_rate
+    assert {call.action for call in simulator.calls} == {"GetAccount", "SendEmail"}

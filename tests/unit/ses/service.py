@@ -8,7 +8,7 @@ import re
 
 from relay.mail.envelope import AccountName
 from relay.policy.sender import Route
-from relay.ports import Consignment, Content, SendQuota
+from relay.ports import Consignment, Content
 from tests.builders import a_mail
 from tests.unit.ses.wire import Peer
 
@@ -21,6 +21,11 @@ TAKEN = (
 REFUSED = (
     '<ErrorResponse xmlns="http://ses.amazonaws.com/doc/2010-12-01/"><Error><Type>Sender</Type>'
     "<Code>{}</Code><Message>{}</Message></Error><RequestId>r</RequestId></ErrorResponse>"
+)
+QUOTA = (
+    '<GetSendQuotaResponse xmlns="http://ses.amazonaws.com/doc/2010-12-01/"><GetSendQuotaResult>'
+    "<SentLast24Hours>{used}</SentLast24Hours><Max24HourSend>{daily}</Max24HourSend>"
+    "<MaxSendRate>{rate}</MaxSendRate></GetSendQuotaResult></GetSendQuotaResponse>"
 )
 CONTENT = b"Subject: x\r\n\r\n\xff\x00+/=\r\n"
 
@@ -64,12 +69,6 @@ class Somewhere:
         return None
 
     def keys(self, *, anew: bool) -> None:
-        raise NotImplementedError
-
-    def quota(self) -> SendQuota:
-        raise NotImplementedError
-
-    def close(self) -> None:
         raise NotImplementedError
 
 

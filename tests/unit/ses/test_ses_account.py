@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,11 +17,20 @@ from relay.mail.envelope import AccountName
 from relay.policy.verdict import Accepted, Refused
 from relay.ports import Account, Carrier, SendQuota
 from relay.ses.account import AccountSettings, SesAccount
+from relay.ses.api import Preference
 from relay.ses.credentials import Schedule
 from relay.ses.signer import Keys
 from tests.fakes import FrozenClock, RecordingFacts
-from tests.unit.ses.service import TAKEN, Teller, a_consignment, http
-from tests.unit.ses.wire import serving
+from tests.unit.ses.service import (
+    QUOTA,
+    REFUSED,
+    TAKEN,
+    Teller,
+    a_consignment,
+    http,
+    is_valid,
+)
+from tests.unit.ses.wire import Peer, serving
 
 T = TypeVar("T")
 
@@ -35,17 +46,16 @@ class FakeAws:
     def __init__(self, url: str = "http://127.0.0.1:9") -> None:
         self.url: str | Exception = url
         self.found: Keys | Exception | None = KEYS
-        self.quotas: list[SendQuota | Exception] = [GRANTED]
         self.bundle: str | None = None
         self.threads: set[str] = set()
-        self.closed = threading.Event()
+        self.services: set[str] = set()
 
     def keys(self, *, anew: bool) -> Keys | None:
         del anew
         return self._give(self.found)
 
     def endpoint_url(self, service: str) -> str:
-        assert service == "ses", "v2 was looked for before it was needed"
+        self.services.add(service)
         return self._give(self.url)
 
     def proxy(self, url: str) -> str | None:
@@ -55,17 +65,39 @@ class FakeAws:
     def ca_bundle(self) -> str | None:
         return self.bundle
 
-    def quota(self) -> SendQuota:
-        return self._give(self.quotas.pop(0) if len(self.quotas) > 1 else self.quotas[0])
-
-    def close(self) -> None:
-        self.closed.set()
-
     def _give(self, answer: T | Exception) -> T:
         self.threads.add(threading.current_thread().name)
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+
+def quota(rate: float = 14.0, daily: float = 50000.0, used: float = 3.0) -> bytes:
+    """What GetSendQuota answers."""
+    return http(200, QUOTA.format(rate=rate, daily=daily, used=used))
+
+
+DENIED = http(403, REFUSED.format("AccessDenied", "not authorized"))
+
+
+class FakeSes:
+    """Takes all mail, and says what the quota is: each answer once, and the last for ever."""
+
+    def __init__(self, *quotas: bytes) -> None:
+        self._quotas = list(quotas or [quota()])
+        self.heads: list[bytes] = []
+        """Of the questions for the quota."""
+
+    async def __call__(self, peer: Peer) -> None:
+        while True:
+            head = await peer.reader.readuntil(b"\r\n\r\n")
+            length = int(head.split(b"Content-Length: ")[1].split(b"\r\n")[0])
+            body = await peer.reader.readexactly(length)
+            if b"Action=SendRawEmail" in body:
+                await peer.say(http(200, TAKEN.format("m-1")))
+                continue
+            self.heads.append(head)
+            await peer.say(self._quotas.pop(0) if len(self._quotas) > 1 else self._quotas[0])
 
 
 class AwaitedFacts(RecordingFacts):
@@ -102,8 +134,7 @@ def an_account(aws: FakeAws, facts: RecordingFacts, **settings: Any) -> SesAccou
 
 async def test_an_account_sends_and_knows_its_quota() -> None:
     facts = AwaitedFacts()
-    teller = Teller(http(200, TAKEN.format("m-1")))
-    async with serving(teller) as server:
+    async with serving(FakeSes()) as server:
         aws = FakeAws(f"http://127.0.0.1:{server.port}")
         async with an_account(aws, facts) as account:
             as_port: Account = account
@@ -116,7 +147,7 @@ async def test_an_account_sends_and_knows_its_quota() -> None:
     assert facts.told == [("service", ("credentials_found",))]
     assert facts.words == [("service", found)]
     assert all(name.startswith("ses-main-ask") for name in aws.threads), "AWS was asked on the loop"
-    assert aws.closed.wait(5)
+    assert aws.services == {"ses"}, "v2 was looked for before it was needed"
 
 
 @pytest.mark.P8
@@ -144,43 +175,89 @@ async def test_an_account_that_cannot_reach_aws_starts_and_refuses(
 
 
 async def test_what_was_missing_is_found_later() -> None:
-    facts, aws = AwaitedFacts(), FakeAws()
-    aws.found = None
+    facts = AwaitedFacts()
     soon = Schedule(check=NEVER, first_retry=NOW, last_retry=NOW)
-    async with an_account(aws, facts, credentials=soon, quota_retry=NOW) as account:
-        assert (await facts.next_quota())[0] is None
-        aws.found = KEYS
-        while (await facts.next_quota())[0] is None:
-            pass
-        assert account.quota == GRANTED
+    async with serving(FakeSes()) as server:
+        aws = FakeAws(f"http://127.0.0.1:{server.port}")
+        aws.found = None
+        async with an_account(aws, facts, credentials=soon, quota_retry=NOW) as account:
+            assert (await facts.next_quota())[0] is None
+            aws.found = KEYS
+            while (await facts.next_quota())[0] is None:
+                pass
+            assert account.quota == GRANTED
+
+
+@asynccontextmanager
+async def granting(
+    *quotas: bytes, facts: AwaitedFacts, **settings: Any
+) -> AsyncIterator[tuple[SesAccount, FakeSes]]:
+    ses = FakeSes(*quotas)
+    async with serving(ses) as server:
+        aws = FakeAws(f"http://127.0.0.1:{server.port}")
+        async with an_account(aws, facts, **settings) as account:
+            yield account, ses
 
 
 async def test_the_quota_is_read_again_and_kept_when_it_cannot_be() -> None:
-    facts, aws = AwaitedFacts(), FakeAws()
+    facts = AwaitedFacts()
     more = SendQuota(rate=math.inf, daily=math.inf, used=4.0)
-    aws.quotas = [GRANTED, RuntimeError("AccessDenied"), TimeoutError(), more]
-    async with an_account(aws, facts, quota_every=NOW, quota_retry=NOW) as account:
+    answers = quota(), DENIED, http(200, "<html>"), http(503, "busy"), quota(-1, -1.0, 4)
+    async with granting(*answers, facts=facts, quota_every=NOW, quota_retry=NOW) as (account, _):
         assert await facts.next_quota() == (GRANTED, "")
-        assert await facts.next_quota() == (None, "AccessDenied")
+        assert await facts.next_quota() == (None, "AccessDenied: not authorized")
         assert account.quota is not None
-        assert await facts.next_quota() == (None, "TimeoutError")
+        assert await facts.next_quota() == (None, "SES answered, and not with a quota")
+        assert await facts.next_quota() == (None, "503: busy")
         assert await facts.next_quota() == (more, "")
         assert account.quota == more
+
+
+ACCOUNT = """{"SendQuota": {"Max24HourSend": 50000.0, "MaxSendRate": 14.0, "SentLast24Hours": 3.0},
+"SendingEnabled": true, "ProductionAccessEnabled": true, "EnforcementStatus": "HEALTHY"}"""
+TOO_MANY = "HTTP/1.1 429 x\r\nx-amzn-ErrorType: TooManyRequestsException\r\n"
+
+
+async def test_an_account_of_v2_reads_its_quota_by_v2() -> None:
+    facts = AwaitedFacts()
+    refused = f'{TOO_MANY}Content-Length: 19\r\n\r\n{{"message": "slow"}}'.encode()
+    unbounded = ACCOUNT.replace("14.0", "-1.0").replace("50000.0", "-1")
+    answers = http(200, ACCOUNT), refused, http(200, "{}"), http(200, unbounded)
+    settings: dict[str, Any] = {"api": Preference.V2, "quota_every": NOW, "quota_retry": NOW}
+    async with granting(*answers, facts=facts, **settings) as (_, ses):
+        assert await facts.next_quota() == (GRANTED, "")
+        assert await facts.next_quota() == (None, "TooManyRequestsException: slow")
+        assert await facts.next_quota() == (None, "SES answered, and not with a quota")
+        assert await facts.next_quota() == (SendQuota(math.inf, math.inf, 3.0), "")
+    assert all(head.startswith(b"GET /v2/email/account HTTP/1.1\r\n") for head in ses.heads)
+    assert is_valid(ses.heads[0], b"", KEYS.secret_key)
+
+
+@pytest.mark.P8
+async def test_a_wrong_clock_is_found_out_by_a_quota_and_mail_goes_by_the_right_time() -> None:
+    facts = AwaitedFacts()
+    late = http(403, REFUSED.format("RequestExpired", "Request timestamp is too old")).replace(
+        b"\r\n", b"\r\nDate: Sun, 01 Mar 2026 14:30:00 GMT\r\n", 1
+    )
+    async with granting(late, quota(), facts=facts) as (account, ses):
+        assert await facts.next_quota() == (GRANTED, ""), "it was not asked again at once"
+        assert ("clock_skewed", ("main", timedelta(hours=2, minutes=30))) in facts.told
+        assert b"X-Amz-Date: 20260301T143000Z" in ses.heads[1]
+        assert await account.carrier.relay(a_consignment()) == Accepted("m-1")
 
 
 @pytest.mark.parametrize(("most", "rate"), [(None, 14.0), (5.0, 5.0), (14.0, 14.0), (100.0, 14.0)])
 async def test_an_operators_rate_is_a_ceiling(most: float | None, rate: float) -> None:
     facts = AwaitedFacts()
-    async with an_account(FakeAws(), facts, max_send_rate=most) as account:
+    async with granting(facts=facts, max_send_rate=most) as (account, _):
         assert await facts.next_quota() == (GRANTED, ""), "what SES grants is told as it is"
         assert account.quota == SendQuota(rate, GRANTED.daily, GRANTED.used)
 
 
 async def test_an_operators_rate_holds_while_the_quota_cannot_be_read() -> None:
-    facts, aws = AwaitedFacts(), FakeAws()
-    aws.quotas = [RuntimeError("AccessDenied")]
-    async with an_account(aws, facts, max_send_rate=5.0) as account:
-        assert await facts.next_quota() == (None, "AccessDenied")
+    facts = AwaitedFacts()
+    async with granting(DENIED, facts=facts, max_send_rate=5.0) as (account, _):
+        assert await facts.next_quota() == (None, "AccessDenied: not authorized")
         assert account.quota == SendQuota(rate=5.0, daily=math.inf, used=0.0)
 
 

@@ -20,6 +20,7 @@ from relay.policy.sender import Route
 from relay.policy.verdict import Accepted, Answer, Broken, Refused, Stage
 from relay.ports import ContentError, ContentFile
 from relay.ses.api import V1_LIMIT, Choice, Preference
+from relay.ses.caller import Caller
 from relay.ses.carrier import SesCarrier
 from relay.ses.credentials import Credentials, Schedule
 from relay.ses.frame import SLICE
@@ -67,14 +68,12 @@ async def carrying(
         async with serving(script) as server:
             aws = Somewhere(url or f"http://127.0.0.1:{server.port}")
             lines = Lines(lambda: aws, region="eu-west-1", deadlines=Deadlines(), threads=threads)
-            yield SesCarrier(
+            caller = Caller(
                 credentials,
-                lines,
-                Choice(api),
                 clock=clock or FrozenClock(),
-                threads=threads,
                 on_skew=([] if skews is None else skews).append,
             )
+            yield SesCarrier(caller, lines, Choice(api), threads=threads)
             await lines.close()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -7,22 +7,26 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from relay.policy.verdict import Broken, Stage
 from relay.ses.api import V1
+from relay.ses.connection import Request
 from relay.ses.endpoint import Endpoint
 from relay.ses.http1 import Response
-from relay.ses.lines import Lines
+from relay.ses.lines import Line, Lines
 from relay.ses.pool import Deadlines, Pool
 from relay.ses.proxy import Proxy
-from tests.unit.ses.service import Somewhere
+from relay.ses.signer import Keys
+from tests.unit.ses.service import TAKEN, Somewhere, Teller, http, is_valid
 from tests.unit.ses.test_ses_tls import answer_always, client_context, server_context
 from tests.unit.ses.wire import SMALL, Peer, Slices, serving
 
+KEYS, NOW = Keys("AKIDEXAMPLE", "secret"), datetime(2026, 3, 1, 12, tzinfo=UTC)
 SOON = Deadlines(connect=timedelta(seconds=0.05))
 OPEN = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
@@ -189,16 +193,59 @@ def test_a_proxy_that_is_none_is_refused_without_its_password(url: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["https", "http"])
-async def test_a_proxy_carries_what_is_encrypted_and_nothing_else(scheme: str) -> None:
-    class Proxied(Somewhere):
-        def proxy(self, url: str) -> str:  # type: ignore[override]
-            assert url == f"{scheme}://ses.example"
-            return "http://proxy.example:3128"
+def test_the_proxy_is_asked_for_by_the_url_of_the_endpoint(scheme: str) -> None:
+    aws = Proxied(f"{scheme}://ses.example", "http://proxy.example:3128")
+    assert drawn(aws).pool._proxy == Proxy("proxy.example", 3128)
+    assert aws.asked == f"{scheme}://ses.example"
 
-    aws = Proxied(f"{scheme}://ses.example")
+
+# --- a plain endpoint -----------------------------------------------------------------------------
+
+
+class Proxied(Somewhere):
+    """An AWS configuration with a proxy for everything."""
+
+    def __init__(self, url: str, proxy: str) -> None:
+        super().__init__(url)
+        self._proxy = proxy
+        self.asked = ""
+
+    def proxy(self, url: str) -> str:  # type: ignore[override]
+        self.asked = url
+        return self._proxy
+
+
+def drawn(aws: Proxied) -> Line:
     with ThreadPoolExecutor(1) as threads:
         lines = Lines(lambda: aws, region="eu-west-1", deadlines=Deadlines(), threads=threads)
-        line = await lines.to(V1)
-    expected = Proxy("proxy.example", 3128) if scheme == "https" else None
-    assert line.pool._proxy == expected
-    await lines.close()
+        return lines.draw(V1)
+
+
+async def test_a_request_to_a_plain_endpoint_is_handed_to_the_proxy() -> None:
+    teller = Teller(http(200, TAKEN.format("m-1")))
+    async with serving(teller) as proxy:
+        line = drawn(Proxied("http://ses.internal:8005", f"http://u:p@127.0.0.1:{proxy.port}"))
+        head = line.signer.head(KEYS, NOW, digest=sha256(b"hi").hexdigest(), length=2)
+        answer = await line.pool.exchange(Request(head, b"hi"), 2)
+        await line.pool.close()
+    assert isinstance(answer, Response)
+    (asked,) = teller.heads
+    request_line, *fields = asked.decode().split("\r\n")
+    assert request_line == "POST http://ses.internal:8005/ HTTP/1.1"
+    assert "Host: ses.internal:8005" in fields
+    assert "Proxy-Authorization: Basic dTpw" in fields
+    # What is signed is the path at SES, whoever is asked to go there.
+    as_ses_sees_it = asked.replace(b"http://ses.internal:8005/", b"/", 1)
+    assert is_valid(as_ses_sees_it, b"hi", KEYS.secret_key)
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
+def test_a_plain_endpoint_on_this_machine_is_reached_by_no_proxy(host: str) -> None:
+    line = drawn(Proxied(f"http://{host}:8005", "http://proxy:3128"))
+    assert line.pool._proxy is None
+    assert line.signer.head(KEYS, NOW, digest="", length=0).startswith(b"POST / HTTP/1.1\r\n")
+
+
+def test_a_proxy_that_cannot_be_used_is_told_with_its_variable() -> None:
+    with pytest.raises(ValueError, match="the proxy in HTTP_PROXY is reached by http://"):
+        drawn(Proxied("http://ses.internal", "socks5://proxy:1080"))
