@@ -48,6 +48,7 @@ from relay.wiring import (
     node,
     queue_desk,
     sender_desk,
+    session_policies,
     terms,
     topics,
 )
@@ -122,6 +123,7 @@ class Daemon:
         self._left = 0
         settled = account_settings(self.configuration)
         accounts = [SesAccount(one, clock=self._clock, facts=facts) for one in settled]
+        self._accounts = accounts
         # What is slow of them goes on while the spool is opened, and asks nobody.
         prepared = asyncio.gather(*(account.prepare() for account in accounts))
         for account in accounts:
@@ -233,6 +235,10 @@ class Daemon:
     async def _settle(self) -> list[str]:
         """Act on new rules; return what whoever asked for them should know."""
         self.vitals.generation = self.configuration.generation
+        policies = session_policies(self.configuration)
+        for account in self._accounts:
+            if account.name in policies:
+                account.limit(policies[account.name])
         orphaned = await self._orphaned()
         await self._readmit()
         return orphaned

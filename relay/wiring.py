@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
+from relay.config.account_checks import from_patterns
 from relay.config.configuration import AssumedRole, Configuration
 from relay.config.model import Settings
 from relay.config.words import LongLines
@@ -19,6 +20,7 @@ from relay.feedback.intake import Confirm, Topics
 from relay.mail.envelope import AccountName, SenderName
 from relay.operators import Pausing
 from relay.policy.expiry import Terms
+from relay.policy.session_policy import session_policy
 from relay.ports import Account, Clock
 from relay.ses.account import AccountSettings
 from relay.ses.api import Preference
@@ -81,14 +83,24 @@ def listener_settings(configuration: Configuration) -> list[ListenerSettings]:
     ]
 
 
+def session_policies(configuration: Configuration) -> dict[AccountName, str]:
+    """Return what the session of each account that has a role is limited to."""
+    return {
+        one.name: session_policy(from_patterns(configuration.settings, one.name)).text
+        for one in configuration.accounts
+        if one.role is not None
+    }
+
+
 def account_settings(configuration: Configuration) -> list[AccountSettings]:
     """Return the accounts mail leaves by."""
+    policies = session_policies(configuration)
     return [
         AccountSettings(
             name=one.name,
             region=one.region,
             endpoint_url=one.endpoint_url,
-            role=_role(one.role),
+            role=_role(one.role, policies.get(one.name, "")),
             api=Preference(one.api),
             max_send_rate=one.max_send_rate,
         )
@@ -96,11 +108,11 @@ def account_settings(configuration: Configuration) -> list[AccountSettings]:
     ]
 
 
-def _role(role: AssumedRole | None) -> Role | None:
+def _role(role: AssumedRole | None, policy: str) -> Role | None:
     if role is None:
         return None
     name = role.session_name or f"ses-relay-{node()}"[:64]
-    return Role(role.arn, name, role.external_id or "")
+    return Role(role.arn, name, policy, role.external_id or "")
 
 
 def gates_of(

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from relay.config.account_checks import check_accounts
 from relay.config.complaint import Finding, KeyPath, spell
 from relay.config.listener_checks import check_listener, check_pairs
 from relay.config.model import Settings
@@ -28,6 +29,7 @@ def check(settings: Settings) -> Iterator[Finding]:
     yield from _addresses(settings)
     for number, sender in enumerate(settings.senders):
         yield from check_sender(("senders", number), sender, settings)
+    yield from check_accounts(settings)
     yield from _twice(
         [(("listeners", i, "name"), x.name) for i, x in enumerate(settings.listeners)]
     )

@@ -37,8 +37,9 @@ class Account(Part):
     role_arn: v.RoleArn | None = Field(
         default=None,
         description=(
-            "The role it is used by; it is assumed with the machine's credentials, for sending and "
-            "reading the quota alone. Without it: the machine's credentials themselves."
+            "The role it is used by; it is assumed with the machine's credentials, for reading the "
+            "quota and sending as what its senders' from has. Without it: the machine's "
+            "credentials themselves."
         ),
     )
     external_id: v.ExternalId | None = Field(

@@ -73,6 +73,7 @@ class SesAccount:
         self._facts = facts
         self._open_aws = aws or _botocore
         self._aws: Aws | None = None
+        self._role = settings.role
         self._opening = threading.Lock()
         self._quota: SendQuota | None = None
         # Asking AWS, and reading large content, never wait for each other.
@@ -133,6 +134,16 @@ class SesAccount:
         """The credentials in use."""
         return self._credentials.current
 
+    def limit(self, policy: str) -> None:
+        """Have its role, if it has one, limited to this policy, by a new session if it changed.
+
+        The old one sends until there is a new one, and ends with its hour.
+        """
+        role = self._role
+        if role is not None and role.policy != policy:
+            self._role = replace(role, policy=policy)
+            self._credentials.renew()
+
     def start(self) -> None:
         """Begin to look for credentials and to read the quota."""
         self._tasks = [
@@ -170,7 +181,10 @@ class SesAccount:
 
     def _look(self, *, anew: bool) -> Keys | None:
         """Find credentials, and before that the way to SES."""
-        return self._prepared().keys(anew=anew)
+        aws = self._prepared()
+        if self._role is not None:
+            aws.assume(self._role)
+        return aws.keys(anew=anew)
 
     def _prepared(self) -> Aws:
         """Do once what takes long and asks nobody."""

@@ -1,12 +1,11 @@
 """The credentials of a role that is assumed with those of the machine.
 
-Knows STS's AssumeRole through botocore, and how little the relay needs to be allowed. Every method
-blocks and may raise anything that botocore raises.
+Knows STS's AssumeRole through botocore. Every method blocks and may raise anything that botocore
+raises.
 """
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from typing import Any, Final
 
@@ -20,18 +19,8 @@ from botocore.session import Session
 
 from relay.ses.sdk import Role
 
-ACTIONS: Final = ("ses:SendRawEmail", "ses:SendEmail", "ses:GetSendQuota", "ses:GetAccount")
 LIFETIME: Final = 3600
 """Seconds. What expires is renewed a quarter of an hour ahead: after 45 minutes."""
-
-# Whatever the role may do, its keys in this process may send and read what may be sent.
-POLICY: Final = json.dumps(
-    {
-        "Version": "2012-10-17",
-        "Statement": [{"Effect": "Allow", "Action": ACTIONS, "Resource": "*"}],
-    },
-    separators=(",", ":"),
-)
 
 
 class AssumedRole(CredentialProvider):  # type: ignore[misc]
@@ -54,7 +43,7 @@ class AssumedRole(CredentialProvider):  # type: ignore[misc]
         role = self._role
         asked = {
             "RoleSessionName": role.session_name,
-            "Policy": POLICY,
+            "Policy": role.policy,
             "DurationSeconds": LIFETIME,
         }
         if role.external_id:

@@ -8,6 +8,7 @@ asked from here.
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any, Final
 
 from botocore.config import Config
@@ -17,7 +18,7 @@ from botocore.session import Session
 from botocore.utils import get_environ_proxies
 
 from relay.ses.assumed import AssumedRole
-from relay.ses.sdk import Whereabouts
+from relay.ses.sdk import Role, Whereabouts
 from relay.ses.signer import Keys
 
 # One attempt: who asks has a schedule of its own.
@@ -57,6 +58,13 @@ class Botocore:
         # botocore has no public name for it; those that never expire have none at all.
         expires_at = getattr(found, "_expiry_time", None)
         return Keys(frozen.access_key, frozen.secret_key, frozen.token or "", expires_at)
+
+    def assume(self, role: Role) -> None:
+        """Take this role from the next look for credentials on; a session of another one ends."""
+        with self._lock:
+            if role != self._whereabouts.role:
+                self._whereabouts = replace(self._whereabouts, role=role)
+                self._session = None
 
     def endpoint_url(self, service: str) -> str:
         """Return where SES is: the one configured, or AWS's own for the region."""

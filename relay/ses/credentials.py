@@ -94,6 +94,10 @@ class Credentials:
             self._refused = keys
             self._wanted.set()
 
+    def renew(self) -> None:
+        """Look again now: what they are found by has changed."""
+        self._wanted.set()
+
     async def run(self) -> None:
         """Keep the credentials fresh until cancelled."""
         failures = 0

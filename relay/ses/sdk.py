@@ -14,6 +14,8 @@ class Role:
 
     arn: str
     session_name: str
+    policy: str
+    """What its session is limited to, whatever the role may do: an IAM policy."""
     external_id: str = ""
     """Empty: its trust policy asks for none."""
 
@@ -32,6 +34,10 @@ class Aws(Protocol):
 
     def keys(self, *, anew: bool) -> Keys | None:
         """Return the credentials, or None where there are none; `anew` forgets those known."""
+        ...
+
+    def assume(self, role: Role) -> None:
+        """Take this role from the next look for credentials on. Asks nobody."""
         ...
 
     def endpoint_url(self, service: str) -> str:

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,6 +19,7 @@ from botocore.exceptions import ClientError, ProfileNotFound
 from moto.server import ThreadedMotoServer
 from moto.sts.models import sts_backends
 
+from relay.policy.session_policy import session_policy
 from relay.ses.aws import Botocore
 from relay.ses.sdk import Role, Whereabouts
 from relay.ses.signer import Keys
@@ -180,7 +182,8 @@ def _some_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
 
 
-ROLE = Role("arn:aws:iam::123456789012:role/relay", "ses-relay-host", "partner/7")
+POLICY = session_policy(["billing@example.com", "@invoices.example.com"]).text
+ROLE = Role("arn:aws:iam::123456789012:role/relay", "ses-relay-host", POLICY, "partner/7")
 ASSUMED = (
     '<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult>'
     "<Credentials><AccessKeyId>ASIAROLE{0}</AccessKeyId><SecretAccessKey>secret</SecretAccessKey>"
@@ -208,23 +211,44 @@ def test_a_role_is_assumed_for_sending_alone(monkeypatch: pytest.MonkeyPatch) ->
             assert keys.access_key.startswith("ASIA")
             assert keys.token
             assert aws.keys(anew=False) == keys, "every look assumed the role anew"
-        (session,) = sts_backends["123456789012"]["global"].assumed_roles
+        # What other tests assumed is there too.
+        (session,) = [
+            one
+            for one in sts_backends["123456789012"]["global"].assumed_roles
+            if one.access_key_id == keys.access_key
+        ]
     finally:
         server.stop()
-    assert session.access_key_id == keys.access_key
     assert session.role_arn == ROLE.arn
     assert session.session_name == ROLE.session_name
     assert session.external_id == ROLE.external_id
-    policy = json.loads(session.policy)
-    assert len(session.policy) <= 2048
-    (statement,) = policy["Statement"]
-    assert statement["Effect"] == "Allow"
-    assert set(statement["Action"]) == {
-        "ses:SendRawEmail",
-        "ses:SendEmail",
-        "ses:GetSendQuota",
-        "ses:GetAccount",
-    }
+    assert session.policy == POLICY
+
+
+@pytest.mark.usefixtures("_some_credentials")
+def test_a_role_limited_anew_is_assumed_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    changed = replace(ROLE, policy=session_policy(["@example.com"]).text)
+    try:
+        host, port = server.get_host_and_port()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        with botocore(role=ROLE) as aws:
+            before = aws.keys(anew=False)
+            aws.assume(ROLE)
+            assert aws.keys(anew=False) == before, "it was assumed anew for nothing"
+            aws.assume(changed)
+            after = aws.keys(anew=False)
+            assert after is not None
+            assert after != before
+            assert aws.keys(anew=False) == after
+        sessions = {
+            session.access_key_id: session.policy
+            for session in sts_backends["123456789012"]["global"].assumed_roles
+        }
+    finally:
+        server.stop()
+    assert sessions[after.access_key] == changed.policy
 
 
 @pytest.mark.usefixtures("_some_credentials")
@@ -234,7 +258,7 @@ def test_an_assumed_role_is_renewed_a_quarter_of_an_hour_ahead(
     short, long = timedelta(minutes=14), timedelta(minutes=60)
     with answering(assumed(1, short), assumed(2, long), assumed(3, long)) as (url, asked):
         monkeypatch.setenv("AWS_ENDPOINT_URL_STS", url)
-        with botocore(role=Role(ROLE.arn, "relay")) as aws:
+        with botocore(role=Role(ROLE.arn, "relay", POLICY)) as aws:
             assert aws.keys(anew=False) == Keys("ASIAROLE1", "secret", "token-1")
             # What would end within a quarter of an hour is renewed as it is looked at.
             assert aws.keys(anew=False) == Keys("ASIAROLE2", "secret", "token-2")

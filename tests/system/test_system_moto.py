@@ -8,13 +8,16 @@ import json
 import smtplib
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from moto.sts.models import sts_backends
 
 from tests.system.conftest import StartRelay
+from tests.system.house import Relay, configuration, environment
 from tests.system.test_system_real_clients import DOTS, TEXT, TRACE, with_attachment
 
 SEVEN_BIT = {"text": TEXT, "html with attachment": with_attachment(), "dot lines": DOTS}
@@ -73,3 +76,40 @@ async def test_what_moto_gets_is_what_was_sent(
     match = TRACE.match(raw)
     assert match is not None, raw[:300]
     assert raw[match.end() :] == mail
+
+
+ROLE = "arn:aws:iam::123456789012:role/relay"
+
+
+@pytest.mark.P8
+async def test_the_session_of_a_role_is_limited_to_from_and_anew_by_a_reload(
+    moto: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "relay.yaml"
+    text = configuration(tmp_path, moto, rate=f'auto, role_arn: "{ROLE}"')
+    config.write_text(text)
+    relay = Relay(config, env=environment(AWS_ENDPOINT_URL_STS=moto))
+
+    def addresses(access_key: str) -> list[str]:
+        sessions = sts_backends["123456789012"]["global"].assumed_roles
+        (policy,) = (json.loads(one.policy) for one in sessions if one.access_key_id == access_key)
+        (condition,) = (one["Condition"] for one in policy["Statement"] if "Condition" in one)
+        found: list[str] = condition["StringLike"]["ses:FromAddress"]
+        return found
+
+    await relay.start()
+    try:
+        first = await relay.logged("relay.credentials_found")
+        assert addresses(first["access_key"]) == ["*@example.com"]
+        config.write_text(text.replace('from: ["@example.com"]', 'from: ["@.example.com"]'))
+        code, _, said = await relay.cli("reload")
+        assert code == 0, said
+        second = await relay.logged("relay.credentials_found", count=2)
+        assert addresses(second["access_key"]) == ["*@*.example.com"]
+        # What changes nothing of it takes no new session.
+        config.write_text(config.read_text() + "trace_headers: none\n")
+        code, _, said = await relay.cli("reload")
+        assert code == 0, said
+    finally:
+        await relay.end()
+    assert len([one for one in relay.lines if one["event"] == "relay.credentials_found"]) == 2

@@ -233,3 +233,18 @@ def test_a_sender_names_an_account_there_is() -> None:
     assert complaints(one_other) == [
         "6:5: senders[0].ses.account: there is no account 'main'; there is eu"
     ]
+
+
+def test_a_session_policy_that_cannot_hold_all_of_from_is_warned_of() -> None:
+    many = ", ".join(f"user{number}@example.com" for number in range(100))
+    role = (
+        'ses: {accounts: {main: {region: eu-west-1, role_arn: "arn:aws:iam::123456789012:role/r"}}}'
+    )
+    text = with_network_sender().replace("ses: {region: eu-west-1}", role)
+    assert warnings(text) == []
+    (warning,) = warnings(text.replace("scanner@example.com", many))
+    assert "ses.accounts.main.role_arn: the policy of its session holds 2048 characters" in warning
+    assert "it allows all addresses of example.com; the relay itself heeds from" in warning
+    domains = ", ".join(f'"@domain{number}.example"' for number in range(200))
+    (warning,) = warnings(text.replace("scanner@example.com", domains))
+    assert "it allows any From address" in warning

@@ -9,6 +9,7 @@ import re
 from relay.mail.envelope import AccountName
 from relay.policy.sender import Route
 from relay.ports import Consignment, Content
+from relay.ses.sdk import Role
 from tests.builders import a_mail
 from tests.unit.ses.wire import Peer
 
@@ -67,6 +68,9 @@ class Somewhere:
 
     def ca_bundle(self) -> None:
         return None
+
+    def assume(self, role: Role) -> None:
+        raise NotImplementedError
 
     def keys(self, *, anew: bool) -> None:
         raise NotImplementedError

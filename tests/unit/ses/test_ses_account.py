@@ -7,6 +7,7 @@ import math
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from relay.ports import Account, Carrier, SendQuota
 from relay.ses.account import AccountSettings, SesAccount
 from relay.ses.api import Preference
 from relay.ses.credentials import Schedule
+from relay.ses.sdk import Role, Whereabouts
 from relay.ses.signer import Keys
 from tests.fakes import FrozenClock, RecordingFacts
 from tests.unit.ses.service import (
@@ -49,10 +51,14 @@ class FakeAws:
         self.bundle: str | None = None
         self.threads: set[str] = set()
         self.services: set[str] = set()
+        self.role: Role | None = None
 
     def keys(self, *, anew: bool) -> Keys | None:
         del anew
         return self._give(self.found)
+
+    def assume(self, role: Role) -> None:
+        self.role = role
 
     def endpoint_url(self, service: str) -> str:
         self.services.add(service)
@@ -106,6 +112,11 @@ class AwaitedFacts(RecordingFacts):
     def __init__(self) -> None:
         super().__init__()
         self.quotas: asyncio.Queue[tuple[SendQuota | None, str]] = asyncio.Queue()
+        self.events: asyncio.Queue[str] = asyncio.Queue()
+
+    def service(self, event: str, **words: str | float) -> None:
+        self.__getattr__("service")(event, **words)
+        self.events.put_nowait(event)
 
     def quota_read(self, account: str, quota: SendQuota | None, complaint: str) -> None:
         assert account == "main"
@@ -259,6 +270,24 @@ async def test_an_operators_rate_holds_while_the_quota_cannot_be_read() -> None:
     async with granting(DENIED, facts=facts, max_send_rate=5.0) as (account, _):
         assert await facts.next_quota() == (None, "AccessDenied: not authorized")
         assert account.quota == SendQuota(rate=5.0, daily=math.inf, used=0.0)
+
+
+async def test_a_changed_limit_of_the_role_is_taken_with_new_keys_at_once() -> None:
+    facts = AwaitedFacts()
+    role = Role("arn:aws:iam::123456789012:role/relay", "relay", "first")
+    async with granting(facts=facts, role=role) as (account, _):
+        await facts.next_quota()
+        aws = account._open_aws(Whereabouts("eu-west-1"))
+        assert isinstance(aws, FakeAws)
+        assert aws.role == role
+        aws.found = Keys("ASIASECOND", "secret", "token")
+        account.limit("first")
+        account.limit("second")
+        async with asyncio.timeout(5):
+            assert await facts.events.get() == "credentials_found"
+            assert await facts.events.get() == "credentials_found"
+        assert account.keys == aws.found
+        assert aws.role == replace(role, policy="second")
 
 
 async def test_an_account_closes_while_aws_does_not_answer() -> None:
