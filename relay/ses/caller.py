@@ -50,8 +50,10 @@ class Caller:
         read: Callable[[Response], T | Refused],
     ) -> T | Refused | Broken:
         """Make one call with a body of that SHA-256 and length; return what `read` makes of it."""
-        offset = self._skew.offset
-        head = line.signer.head(keys, self._clock.now() + offset, digest=digest, length=length)
+        offset, now = self._skew.offset, self._clock.now()
+        if offset:
+            now += offset
+        head = line.signer.head(keys, now, digest=digest, length=length)
         response = await line.pool.exchange(Request(head, body), length)
         if isinstance(response, Broken):
             return response

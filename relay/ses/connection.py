@@ -16,8 +16,7 @@ import asyncio
 import select
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 from relay.policy.verdict import Broken, Stage
 from relay.ses.http1 import GarbledError, Response, ResponseReader
@@ -37,8 +36,7 @@ class SlicedBody(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One request: its head, and the body, whole or in slices."""
 
     head: bytes

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 HEAD_LIMIT: Final = 64 * 1024
 BODY_LIMIT: Final = 1024 * 1024
@@ -30,8 +29,7 @@ class GarbledError(Exception):
     """What came is not one whole HTTP answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """One final answer. Field names are in lower case; repeated fields are joined."""
 
     status: int
@@ -52,7 +50,7 @@ class ResponseReader:
         """A final status line was read: the peer has made up its mind."""
         self._buffer = bytearray()
         self._ended = False
-        self._steps = self._read()
+        self._steps: Generator[None, None, Response] | None = None
 
     @property
     def surplus(self) -> int:
@@ -61,6 +59,10 @@ class ResponseReader:
 
     def feed(self, octets: bytes) -> Response | None:
         """Take what came; return the answer once it is whole, raise GarbledError if it is none."""
+        if self._steps is None:
+            response = self._at_once(octets)
+            if response is not None:
+                return response
         self._buffer += octets
         return self._step()
 
@@ -72,7 +74,27 @@ class ResponseReader:
             raise GarbledError("it ended too soon")
         return response
 
+    def _at_once(self, octets: bytes) -> Response | None:
+        """Return an answer that came in one piece, as nearly all do; any other is read in steps."""
+        end = octets.find(b"\r\n\r\n")
+        if self._opens_tunnel or not 0 < end <= HEAD_LIMIT or not octets.startswith(b"HTTP/1."):
+            return None
+        minor, status, fields = _parse_head(octets[:end])
+        length = fields.get(b"content-length")
+        if (
+            length is None
+            or status < _FINAL
+            or status in _NO_BODY
+            or b"transfer-encoding" in fields
+            or _parse_length(length) != len(octets) - end - 4
+        ):
+            return None
+        self.has_begun = True
+        return Response(status, fields, octets[end + 4 :], _keeps_alive(minor, fields))
+
     def _step(self) -> Response | None:
+        if self._steps is None:
+            self._steps = self._read()
         try:
             next(self._steps)
         except StopIteration as finished:
@@ -88,8 +110,7 @@ class ResponseReader:
             if status >= _FINAL:
                 break
         self.has_begun = True
-        tokens = {token.strip() for token in fields.get(b"connection", b"").lower().split(b",")}
-        keeps_alive = minor == b"1" and b"close" not in tokens
+        keeps_alive = _keeps_alive(minor, fields)
         if self._opens_tunnel and status < _REDIRECTION:
             # There is neither body nor end, whatever the fields say, also of HTTP/1.0.
             return Response(status, fields, b"", keeps_alive=True)
@@ -170,6 +191,14 @@ class ResponseReader:
         taken = bytes(self._buffer)
         self._buffer.clear()
         return taken
+
+
+def _keeps_alive(minor: bytes, fields: dict[bytes, bytes]) -> bool:
+    """Whether the connection is good for another request (RFC 9112 section 9.3)."""
+    if minor != b"1":
+        return False
+    options = fields.get(b"connection", b"").lower()
+    return b"close" not in options or b"close" not in map(bytes.strip, options.split(b","))
 
 
 def _parse_head(head: bytes) -> tuple[bytes, int, dict[bytes, bytes]]:

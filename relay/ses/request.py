@@ -18,6 +18,7 @@ from relay.ses.frame import Frame
 CONTENT_TYPE: Final = "application/x-www-form-urlencoded; charset=utf-8"
 
 _ACTION: Final = "Action=SendRawEmail&Version=2010-12-01"
+_ONLY: Final = "&Destinations.member.1="
 # Most of what is quoted is ASCII, and a table is four times as fast as quote_plus.
 _QUOTED: Final = {code: quote_plus(chr(code)) for code in range(128)}
 
@@ -29,14 +30,18 @@ def frame(consignment: Consignment) -> Frame:
     reverse-path there is no Source, and SES takes the feedback address from the content; an empty
     ConfigurationSetName is an error to it.
     """
-    tags = consignment.tags
+    tags, recipients = consignment.tags, consignment.recipients
     parts = [_beginning(consignment.mail.envelope.reverse_path)]
-    parts += [
-        f"&Destinations.member.{number}={_quote(str(recipient))}"
-        for number, recipient in enumerate(consignment.recipients, 1)
-    ]
+    if len(recipients) == 1:
+        parts += (_ONLY, _quote(str(recipients[0])))
+    else:
+        parts += [
+            f"&Destinations.member.{number}={_quote(str(recipient))}"
+            for number, recipient in enumerate(recipients, 1)
+        ]
     if tags:
-        parts.append(_tag(1, *tags[0]))
+        name, value = tags[0]
+        parts += (_name(1, name), _quote(value))
     parts.append(_rest(tags[1:], consignment.route))
     return Frame("".join(parts).encode("ascii"), b"", encode)
 
@@ -52,7 +57,7 @@ def _beginning(reverse_path: Address | None) -> str:
 
 @lru_cache(maxsize=1024)
 def _rest(tags: tuple[tuple[str, str], ...], route: Route) -> str:
-    parts = [_tag(number, *tag) for number, tag in enumerate(tags, 2)]
+    parts = [_name(number, name) + _quote(value) for number, (name, value) in enumerate(tags, 2)]
     parts += [
         f"&{name}={_quote(value)}"
         for name, value in (
@@ -67,11 +72,15 @@ def _rest(tags: tuple[tuple[str, str], ...], route: Route) -> str:
     return "".join(parts)
 
 
-def _tag(number: int, name: str, value: str) -> str:
-    return f"&Tags.member.{number}.Name={_quote(name)}&Tags.member.{number}.Value={_quote(value)}"
+@lru_cache(maxsize=1024)
+def _name(number: int, name: str) -> str:
+    """Return a tag up to where its value follows."""
+    return f"&Tags.member.{number}.Name={_quote(name)}&Tags.member.{number}.Value="
 
 
 def _quote(text: str) -> str:
+    if text.isalnum() and text.isascii():
+        return text
     return text.translate(_QUOTED) if text.isascii() else quote_plus(text)
 
 

@@ -7,7 +7,7 @@ asked, nor the clock: callers pass the digest of the body and `now`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from hmac import digest as hmac_digest
 from typing import Final
@@ -18,6 +18,9 @@ from relay.ses.proxy import Proxy
 
 _SERVICE: Final = "ses"
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"
+_BLOCK: Final = 64  # octets that SHA-256 takes at a time
+_SECOND: Final = timedelta(seconds=1)
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,42 +66,58 @@ class Signer:
             f"{shown}X-Amz-Date: "
         )
         self._region = region
-        self._second: datetime | None = None
-        self._stamp = self._scope = ""
         self._key = b""
         self._key_of = ("", "")
+        # What the requests of one second, signed with the same keys, have in common.
+        self._from = self._until = _NEVER
+        self._keys: Keys | None = None
+        self._before = b""
+        self._canonical_begun = self._inner = self._outer = sha256()
 
     def head(self, keys: Keys, now: datetime, *, digest: str, length: int) -> bytes:
         """Return request line and header fields for a body of that SHA-256 and length.
 
         `now` is UTC; SES refuses a signature more than a few minutes from its own clock.
         """
-        if now.replace(microsecond=0) != self._second:
-            self._begin_second(now)
-        stamp, scope = self._stamp, self._scope
+        if keys is not self._keys or not self._from <= now < self._until:
+            self._begin(keys, now)
+        canonical = self._canonical_begun.copy()
+        canonical.update(digest.encode())
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(canonical.hexdigest().encode())
+        outer.update(inner.digest())
+        return b"%b%b\r\nContent-Length: %d\r\n\r\n" % (
+            self._before,
+            outer.hexdigest().encode(),
+            length,
+        )
+
+    def _begin(self, keys: Keys, now: datetime) -> None:
+        """Write down, hash and sign what stands before all that differs within a second."""
+        self._keys = keys
+        self._from = now.replace(microsecond=0)
+        self._until = self._from + _SECOND
+        stamp = now.strftime("%Y%m%dT%H%M%SZ")
+        scope = f"{stamp[:8]}/{self._region}/{_SERVICE}/aws4_request"
+        canonical_token = token = ""
+        signed = self._signed
         if keys.token:
             canonical_token = f"x-amz-security-token:{keys.token}\n"
             token = f"X-Amz-Security-Token: {keys.token}\r\n"
-            signed = f"{self._signed};x-amz-security-token"
-        else:
-            canonical_token = token = ""
-            signed = self._signed
-        canonical = f"{self._canonical}{stamp}\n{canonical_token}\n{signed}\n{digest}"
-        to_sign = f"{_ALGORITHM}\n{stamp}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
-        key = self._signing_key(keys.secret_key, stamp[:8])
-        signature = hmac_digest(key, to_sign.encode(), "sha256").hex()
-        return (
+            signed = f"{signed};x-amz-security-token"
+        self._canonical_begun = sha256(
+            f"{self._canonical}{stamp}\n{canonical_token}\n{signed}\n".encode()
+        )
+        # HMAC by its definition (RFC 2104), for it is two hashes that can be begun beforehand.
+        key = self._signing_key(keys.secret_key, stamp[:8]).ljust(_BLOCK, b"\0")
+        self._inner = sha256(bytes(octet ^ 0x36 for octet in key))
+        self._inner.update(f"{_ALGORITHM}\n{stamp}\n{scope}\n".encode())
+        self._outer = sha256(bytes(octet ^ 0x5C for octet in key))
+        self._before = (
             f"{self._head}{stamp}\r\n{token}"
             f"Authorization: {_ALGORITHM} Credential={keys.access_key}/{scope}, "
-            f"SignedHeaders={signed}, Signature={signature}\r\n"
-            f"Content-Length: {length}\r\n\r\n"
+            f"SignedHeaders={signed}, Signature="
         ).encode("ascii")
-
-    def _begin_second(self, now: datetime) -> None:
-        """Write the time down, which many requests have in common."""
-        self._second = now.replace(microsecond=0)
-        self._stamp = now.strftime("%Y%m%dT%H%M%SZ")
-        self._scope = f"{self._stamp[:8]}/{self._region}/{_SERVICE}/aws4_request"
 
     def _signing_key(self, secret: str, date: str) -> bytes:
         """Derive the key of that secret and day; the last one is kept."""
