@@ -26,6 +26,7 @@ from relay.observe.logs import LogFormat, Render, make_logger
 from relay.observe.maillog import MailLog
 from relay.observe.metrics import CONTENT_TYPE, Metrics
 from relay.observe.sink import LogWriter
+from relay.passing import Passage
 from relay.policy.allowance import Allowances
 from relay.policy.retry import AMBIGUOUS_WITHOUT_EVENTS
 from relay.ports import SpoolError
@@ -170,7 +171,7 @@ class Daemon:
         self.vitals.paused = delivering.pauses.in_force
 
         await self._serve_http(intake, delivering.pauses)
-        await self._open_front_door()
+        await self._open_front_door(delivering.passages)
         facts.service("started", version=__version__, generation=1, pid=os.getpid())
 
     async def _serve_http(self, intake: Intake, pauses: Pauses) -> None:
@@ -198,7 +199,7 @@ class Daemon:
             app = webhook(intake.take_in, BODY_LIMIT)
             self.webhook_port = await serving.listen(app, "webhook", http.webhook)
 
-    async def _open_front_door(self) -> None:
+    async def _open_front_door(self, passage: Passage) -> None:
         verifier = Verifier(self._clock)
         self._stack.callback(verifier.close)
         listeners = listener_settings(self.configuration)
@@ -215,11 +216,12 @@ class Daemon:
                 verifier=verifier,
                 allowances=self._allowances,
                 tls=self._in_force.tls,
+                passage=passage,
             ),
         )
         with naming("listeners"):
             await front_door.start()
-        self._stack.push_async_callback(front_door.drain, DRAIN_GRACE)
+        self._stack.push_async_callback(front_door.drain, DRAIN_GRACE, self._scheduler.drain)
         self.vitals.front_door = front_door
         for name, port in front_door.ports.items():
             self.facts.service("listening", smtp=name, port=port)

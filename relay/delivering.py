@@ -11,9 +11,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 
 from relay.clock import boot
-from relay.delivery.attempt import Desk
+from relay.delivery.calls import Desk
 from relay.delivery.doubt import ClockDoubt
 from relay.delivery.gate import Gate
+from relay.delivery.lobby import Lobby
+from relay.delivery.passing import Passages
 from relay.delivery.pauses import Pauses
 from relay.delivery.savings import Savings
 from relay.delivery.scheduler import Scheduler
@@ -56,7 +58,9 @@ class Delivering:
             is_paused=self.pauses.hold,
             may_expire=doubt.may_expire,
         )
-        self.scheduler = Scheduler(desk, rules, gates, allowances)
+        lobby = Lobby()
+        self.scheduler = scheduler = Scheduler(desk, rules, gates, allowances, lobby)
+        self.passages = Passages(desk, store.shelf, store.spool, gates, lobby, scheduler.rouse)
         self.pauses.on_resumed = self.scheduler.notice
         ground = Ground(
             upkeep=store.upkeep,

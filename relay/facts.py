@@ -16,7 +16,9 @@ from relay.mail.feedback import FeedbackEvent, Suppression
 from relay.mail.outcome import Failed, Outcome
 from relay.mail.reply import Refusal, Reply
 from relay.operators import Order, Result
+from relay.passing import Passed
 from relay.policy.day import Hold
+from relay.policy.sender import Accept
 from relay.ports import SendQuota
 
 
@@ -83,6 +85,22 @@ class Facts(Protocol):
 
     def accepted(self, session_id: str, listener: str, mail: Mail, seconds: float) -> None:
         """A mail was answered 250; `seconds` is what the commit took."""
+        ...
+
+    def passed(
+        self,
+        session_id: str,
+        listener: str,
+        accept: Accept,
+        passed: Passed,
+        reply: str,
+        seconds: float,
+    ) -> None:
+        """A mail whose client waited for SES was answered, after so many seconds.
+
+        `reply` is empty where the client was gone before SES was asked. What is in the queue of it
+        is told of by `accepted` too, and a refusal by `refused`.
+        """
         ...
 
     def dropped(self, queue_id: QueueId, sender: SenderName, recipient: Address) -> None:

@@ -77,6 +77,9 @@ class FakeSuppressions:
     def __init__(self, *suppressions: Suppression) -> None:
         self._by_address = {entry.address: entry for entry in suppressions}
 
+    def add(self, suppression: Suppression) -> None:
+        self._by_address[suppression.address] = suppression
+
     def may_hold(self, address: Address) -> bool:
         return address.folded in self._by_address
 

@@ -119,7 +119,7 @@ class Configuration:
         return policy.Sender(
             name=name,
             allowed_from=AddressPatterns(sender.allowed_from),
-            limits=_limits(sender.limits),
+            limits=_limits(sender.limits, sender.accept),
             route=policy.Route(
                 account=AccountName(sender.ses.account),
                 configuration_set=configuration_set or "",
@@ -140,17 +140,19 @@ class Configuration:
             rewrite=_rewrite(sender.rewrite),
             line_endings=sender.line_endings,
             ses_headers=_heeded(sender.ses_headers),
+            accept=sender.accept,
+            patience=sender.patience.total_seconds(),
         )
 
 
-def _limits(limits: Limits) -> policy.Limits:
+def _limits(limits: Limits, accept: policy.Accept) -> policy.Limits:
     return policy.Limits(
         message_size=limits.message_size,
         rate=limits.rate,
         burst=limits.burst or (limits.rate.count if limits.rate else 1),
         over_limit=limits.over_limit,
         recipients=limits.recipients,
-        recipients_per_message=_recipients_per_message(limits),
+        recipients_per_message=_recipients_per_message(limits, accept),
         queue=_queue_share(limits.queue),
     )
 
@@ -162,11 +164,17 @@ def _queue_share(queue: Queue) -> policy.QueueShare:
     return policy.QueueShare(queue.messages, octets=size)
 
 
-def _recipients_per_message(limits: Limits) -> int:
-    """Return the cap; where a quota refuses, no more at once than it ever lets go."""
-    if limits.over_limit is policy.OverLimit.PACE:
-        return limits.recipients_per_message
-    return min([limits.recipients_per_message, *(quota.count for quota in limits.recipients)])
+def _recipients_per_message(limits: Limits, accept: policy.Accept) -> int:
+    """Return the cap; where a quota refuses, no more at once than it ever lets go.
+
+    Nor more than go in one call to SES, where its answer is the client's.
+    """
+    caps = [limits.recipients_per_message]
+    if limits.over_limit is not policy.OverLimit.PACE:
+        caps += [quota.count for quota in limits.recipients]
+    if accept is policy.Accept.RELAYED:
+        caps.append(policy.CALL)
+    return min(caps)
 
 
 def _destinations(to: Destinations) -> policy.Destinations:

@@ -23,6 +23,8 @@ PERCENTAGE: Final = r"[0-9]{1,3}(\.[0-9]{1,3})?%"
 SIZE_OR_SHARE: Final = f"{SIZE}|{PERCENTAGE}"
 COUNT: Final = r"[0-9]{1,9}"
 
+LONGEST_PATIENCE: Final = timedelta(minutes=5)
+
 _MILLISECONDS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
 _OCTETS: Final = {
     **{f"{prefix}iB": 1024**power for power, prefix in enumerate("KMGT", 1)},
@@ -58,6 +60,18 @@ def duration(text: str) -> timedelta:
     if milliseconds > LONGEST // timedelta(milliseconds=1):
         raise ValueError("is longer than ten years")
     return timedelta(milliseconds=milliseconds)
+
+
+def patience(text: str) -> timedelta:
+    """Read how long a client may be kept waiting for the reply to its content.
+
+    Less than the 10 minutes after which it may hang up (RFC 5321 section 4.5.3.2.6), with time to
+    spare for a call to SES that has begun.
+    """
+    found = duration(text)
+    if found > LONGEST_PATIENCE:
+        raise ValueError("is longer than clients wait for a reply: 5m at most")
+    return found
 
 
 def show_duration(value: timedelta) -> str:

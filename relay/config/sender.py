@@ -7,6 +7,7 @@ how keys must fit together; relay.config.sender_checks does.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from types import MappingProxyType
 from typing import Annotated, Final
 
@@ -18,7 +19,14 @@ from relay.config.part import ONE_OR_MORE, READ_ONLY, Part
 from relay.config.spelling import words
 from relay.config.words import SesHeader
 from relay.policy.rewrite import When
-from relay.policy.sender import LineEndings, OnSuppressed, OverLimit, Priority
+from relay.policy.sender import (
+    PATIENCE,
+    Accept,
+    LineEndings,
+    OnSuppressed,
+    OverLimit,
+    Priority,
+)
 
 MAIN_ACCOUNT: Final = "main"
 
@@ -230,6 +238,21 @@ class Sender(Part):
     priority: Annotated[Priority, words(Priority)] = Field(
         default=Priority.TRANSACTIONAL,
         description="Which mail goes first when not all can: transactional before bulk.",
+    )
+    accept: Annotated[Accept, words(Accept)] = Field(
+        default=Accept.QUEUED,
+        description=(
+            "What 250 after DATA means: queued (safe in the spool; the relay tries for days), "
+            "relayed (SES has taken it; the client waits, and keeps what SES does not take) or "
+            "relayed-or-queued (as relayed while patience lasts and SES is well, else as queued)."
+        ),
+    )
+    patience: v.Patience = Field(
+        default=timedelta(seconds=PATIENCE),
+        description=(
+            "With accept: relayed or relayed-or-queued, how long a client waits for its turn; with "
+            "the latter for SES's answer too. To be less than the client waits for a reply."
+        ),
     )
     ses: SenderSes = Field(default_factory=SenderSes, description="How its mail leaves.")
     ses_headers: Annotated[tuple[Annotated[SesHeader, words(SesHeader)], ...], ONE_OR_MORE] = Field(

@@ -6,17 +6,18 @@ Looks at the settings only; networks, which senders share, are relay.config.netw
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Final
 
 from relay.config.complaint import ANY, Finding, KeyPath, spell
-from relay.config.measures import MESSAGE_SIZE_LIMIT, show_size
+from relay.config.measures import MESSAGE_SIZE_LIMIT, RECIPIENTS_LIMIT, show_size
 from relay.config.model import Settings
 from relay.config.sender import MAIN_ACCOUNT, Limits, Sender
 from relay.config.words import SesApi, SesHeader
 from relay.mail.ses_headers import RESERVED_TAGS, TAGS_LIMIT, V2_HEADERS
 from relay.policy.admission import Auth
 from relay.policy.patterns import AddressPatterns
-from relay.policy.sender import OverLimit
+from relay.policy.sender import CALL, PATIENCE, Accept, OverLimit
 
 _EVERY_AUTH: Final = ("listeners", ANY, "auth")
 _EVERY_AUTHORITY: Final = ("listeners", ANY, "client_ca")
@@ -30,6 +31,7 @@ def check_sender(at: KeyPath, sender: Sender, settings: Settings) -> Iterator[Fi
     yield from _redirect(at, sender)
     yield from _limits((*at, "limits"), sender.limits)
     yield from _queue((*at, "limits"), sender.limits)
+    yield from _accept(at, sender)
     accounts = tuple(settings.ses.accounts) or (MAIN_ACCOUNT,)
     if sender.ses.account not in accounts:
         account = (*at, "ses", "account")
@@ -169,6 +171,29 @@ def _redirect(at: KeyPath, sender: Sender) -> Iterator[Finding]:
             (here,),
             is_warning=True,
         )
+
+
+def _accept(at: KeyPath, sender: Sender) -> Iterator[Finding]:
+    limits, accept = sender.limits, (*at, "accept")
+    over, most = (*at, "limits", "over_limit"), (*at, "limits", "recipients_per_message")
+    patience = (*at, "patience")
+    if sender.accept is Accept.QUEUED and sender.patience != timedelta(seconds=PATIENCE):
+        yield Finding(patience, "has no meaning with accept: queued", (patience, accept))
+    if sender.accept is not Accept.RELAYED:
+        return
+    is_bounded = limits.rate is not None or limits.recipients
+    if limits.over_limit is OverLimit.PACE and is_bounded:
+        message = (
+            "relayed keeps no mail to send it later, which is what over_limit: pace (the default) "
+            "means: write over_limit: refuse, or accept: relayed-or-queued"
+        )
+        yield Finding(accept, message, (accept, over))
+    if CALL < limits.recipients_per_message < RECIPIENTS_LIMIT:
+        message = (
+            f"is more than Amazon SES takes at once, and accept: relayed answers for all of them: "
+            f"at most {CALL}, or accept: relayed-or-queued"
+        )
+        yield Finding(most, message, (most, accept))
 
 
 def _limits(at: KeyPath, limits: Limits) -> Iterator[Finding]:

@@ -38,6 +38,17 @@ Duration = Annotated[
         takes=(int, float),
     ),
 ]
+Patience = Annotated[
+    timedelta,
+    patterned(
+        "a duration",
+        measures.patience,
+        measures.DURATION,
+        "A duration of at most 5m: a whole number and ms, s or m, such as 20s.",
+        show=measures.show_duration,
+        takes=(int, float),
+    ),
+]
 MessageSize = Annotated[
     int,
     Spelling(

@@ -7,21 +7,21 @@ entries of those senders, and gives each to an Attempt.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import nullcontext
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final, NamedTuple
 
-from relay.delivery.attempt import CHUNK, Attempt, Desk, give_back, hold
+from relay.delivery.attempt import Attempt, give_back, hold
+from relay.delivery.calls import Desk
 from relay.delivery.gate import Gate
+from relay.delivery.handover import LEASE, Handover
+from relay.delivery.lobby import Lobby
 from relay.mail.envelope import AccountName, SenderName
 from relay.policy.allowance import Allowances
 from relay.policy.ruleset import Ruleset
-from relay.policy.sender import Priority, Sender
+from relay.policy.sender import CALL, Sender
 from relay.ports import Claim, Rules, SpoolError
-
-LEASE: Final = timedelta(minutes=10)
-"""Longer than one call may take with all its deadlines."""
 
 # While the spool is sick: how soon it is asked again, in seconds.
 SPOOL_AGAIN: Final = 1.0
@@ -53,8 +53,10 @@ class Scheduler:
         rules: Rules,
         gates: Mapping[AccountName, Gate],
         allowances: Allowances,
+        lobby: Lobby | None = None,
     ) -> None:
         self._desk = desk
+        self._lobby = Lobby() if lobby is None else lobby
         self._allowances = allowances
         self._rules = rules
         self._gates = gates
@@ -77,6 +79,10 @@ class Scheduler:
     def notice(self, sender: SenderName) -> None:
         """Note that the sender has mail that may be due."""
         self._awake.add(sender)
+        self._wake.set()
+
+    def rouse(self) -> None:
+        """Take note that somebody waits in the lobby."""
         self._wake.set()
 
     def look_again(self) -> None:
@@ -107,6 +113,7 @@ class Scheduler:
         A call that SES is answering is never cut off: cutting it is what makes duplicates.
         """
         self._draining = True
+        self._lobby.close()
         for gate in self._gates.values():
             gate.close()
         self._wake.set()
@@ -139,10 +146,39 @@ class Scheduler:
     def _deals(self) -> tuple[list[Deal], float]:
         """Return what to claim; if nothing, the seconds until that may change."""
         ruleset = self._rules.current
-        wait = _FAR
+        by_account, orphans, wait = self._who_waits(ruleset)
+        # Mail of removed senders is claimed only to be held, where operators see it.
+        deals = [Deal(None, orphans, len(orphans) * CALL)] if orphans else []
+        for account, gate in self._gates.items():
+            waiting = by_account.get(account, {})
+            ceilings = {}
+            for name, sender in waiting.items():
+                ceiling, pause = self._ceiling(ruleset, sender)
+                if ceiling is not None:
+                    ceilings[name] = ceiling
+                    wait = min(wait, pause)
+            gate.note_waiting([name for name in waiting if ceilings.get(name) != 0])
+            if not waiting:
+                continue
+            room = gate.room()
+            priorities = {name: sender.priority for name, sender in waiting.items()}
+            wants = gate.deal(priorities, room, ceilings) if room.attempts else {}
+            if wants:
+                deals.append(Deal(account, wants, room.recipients))
+            else:
+                wait = min(wait, room.wait)
+        return deals, wait
+
+    def _who_waits(
+        self, ruleset: Ruleset
+    ) -> tuple[dict[AccountName, dict[SenderName, Sender]], dict[SenderName, int], float]:
+        """Return who may have mail to go by which account, and who is to have it held.
+
+        And the seconds until those who rest may have too.
+        """
+        wait, now = _FAR, self._desk.clock.monotonic()
+        by_account: dict[AccountName, dict[SenderName, Sender]] = {}
         orphans: dict[SenderName, int] = {}
-        by_account: dict[AccountName, dict[SenderName, Priority]] = {}
-        now = self._desk.clock.monotonic()
         for name in self._awake:
             sender = ruleset.senders.get(name)
             rest = self._resting_until.get(name, now) - now
@@ -152,29 +188,16 @@ class Scheduler:
             if rest > 0:
                 wait = min(wait, rest)
             elif sender is None:
-                orphans[name] = CHUNK
+                orphans[name] = CALL
             else:
-                by_account.setdefault(sender.route.account, {})[name] = sender.priority
-        # Mail of removed senders is claimed only to be held, where operators see it.
-        deals = [Deal(None, orphans, len(orphans) * CHUNK)] if orphans else []
-        for account, gate in self._gates.items():
-            waiting = by_account.get(account, {})
-            ceilings = {}
-            for name in waiting:
-                ceiling, pause = self._ceiling(ruleset, ruleset.senders[name])
-                if ceiling is not None:
-                    ceilings[name] = ceiling
-                    wait = min(wait, pause)
-            gate.note_waiting([name for name in waiting if ceilings.get(name) != 0])
-            if not waiting:
-                continue
-            room = gate.room()
-            wants = gate.deal(waiting, room, ceilings) if room.attempts else {}
-            if wants:
-                deals.append(Deal(account, wants, room.recipients))
-            else:
-                wait = min(wait, room.wait)
-        return deals, wait
+                by_account.setdefault(sender.route.account, {})[name] = sender
+        # Who came under older rules finishes by those.
+        for sender in self._lobby.senders():
+            name = sender.name
+            if not self._desk.is_paused(name):
+                now_in_force = ruleset.senders.get(name, sender)
+                by_account.setdefault(sender.route.account, {})[name] = now_in_force
+        return by_account, orphans, wait
 
     def _ceiling(self, ruleset: Ruleset, sender: Sender) -> tuple[int | None, float]:
         """Return how many of its messages the sender's own limits let go now; if 0, the wait."""
@@ -186,13 +209,17 @@ class Scheduler:
         return whole, _FAR if whole else allowance.wait(now)
 
     async def _start(self, deal: Deal) -> None:
+        if self._lobby and deal.account is not None:
+            deal = self._serve(deal, deal.account)
+            if not deal.wants:
+                return
         desk, wants = self._desk, deal.wants
         now = desk.clock.now()
         gate = None if deal.account is None else self._gates[deal.account]
         try:
             with nullcontext() if gate is None else gate.keep(deal.room):
                 claims = await desk.queue.claim(
-                    wants, node=desk.node, now=now, lease=LEASE, chunk=CHUNK, room=deal.room
+                    wants, node=desk.node, now=now, lease=LEASE, chunk=CALL, room=deal.room
                 )
         except SpoolError:
             await self._sleep(SPOOL_AGAIN)
@@ -211,6 +238,50 @@ class Scheduler:
             if taken[name] < wanted and called < deal.room and not self._wake.is_set():
                 self._awake.discard(name)
 
+    def _serve(self, deal: Deal, account: AccountName) -> Deal:
+        """Hand over mail whose clients wait; return what is left to be claimed of the queue."""
+        left: dict[SenderName, int] = {}
+        room = deal.room
+        for name, lanes in deal.wants.items():
+            has_more = name in self._awake
+            most = self._lobby.share(name, lanes) if has_more else lanes
+            served = 0
+            while served < most and room > 0:
+                handover = self._lobby.take(name, account)
+                if handover is None:
+                    break
+                self._hand_over(handover)
+                served += 1
+                room -= handover.recipients
+            if has_more and served < lanes:
+                left[name] = lanes - served
+        return Deal(account, left if room > 0 else {}, room)
+
+    def _hand_over(self, handover: Handover) -> None:
+        sender = handover.sender
+        if sender.limits.is_paced:
+            now = self._desk.clock.monotonic()
+            allowance = self._allowances.of(sender, handover.generation, now)
+            allowance.take_message(now)
+            allowance.take_recipients(handover.recipients, now)
+        task = self._run(handover.run(), sender, handover.recipients)
+        self._attempts.add(task)
+        task.add_done_callback(
+            lambda done: self._ended(done, sender.name, is_queued=handover.is_kept)
+        )
+
+    def _run(
+        self, work: Coroutine[None, None, None], sender: Sender, recipients: int
+    ) -> asyncio.Task[None]:
+        """Make calls, the first of which is for so many recipients."""
+        gate = self._gates[sender.route.account]
+        # Lane and tokens are taken before the task runs, or the next deal would see them free.
+        lane = gate.enter(sender.name, sender.priority)
+        gate.spend(sender.name, sender.priority, recipients)
+        task = asyncio.create_task(work)
+        task.add_done_callback(lambda _: gate.leave(lane))
+        return task
+
     def _launch(self, claim: Claim, ruleset: Ruleset) -> None:
         name = claim.mail.sender
         sender = ruleset.senders.get(name)
@@ -224,12 +295,8 @@ class Scheduler:
             if sender.limits.is_paced:
                 self._charge(sender, ruleset, claim)
             gate = self._gates[sender.route.account]
-            # Lane and tokens are taken before the task runs, or the next deal would see them free.
-            lane = gate.enter(name, sender.priority)
-            gate.spend(name, sender.priority, claim.marked)
             attempt = Attempt(self._desk, gate, claim, ruleset, sender)
-            task = asyncio.create_task(attempt.run())
-            task.add_done_callback(lambda _: gate.leave(lane))
+            task = self._run(attempt.run(), sender, claim.marked)
             task.add_done_callback(
                 lambda done: self._ended(done, name, must_rest=attempt.is_unrecorded)
             )
@@ -245,13 +312,20 @@ class Scheduler:
             allowance.take_recipients(fresh, now)
 
     def _ended(
-        self, task: asyncio.Task[None], name: SenderName, *, must_rest: bool = False
+        self,
+        task: asyncio.Task[None],
+        name: SenderName,
+        *,
+        must_rest: bool = False,
+        is_queued: bool = True,
     ) -> None:
         self._attempts.discard(task)
         if must_rest:
             self._resting_until[name] = self._desk.clock.monotonic() + UNRECORDED_REST
-        # What it deferred has a new due time, and its lane is free.
-        self.notice(name)
+        # Its lane is free; and if it is in the queue, what was deferred has a new due time.
+        if is_queued:
+            self._awake.add(name)
+        self._wake.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             self._desk.facts.fault("scheduler", error)
 

@@ -46,6 +46,9 @@ class Deferred:
     wait: timedelta | None = None
     is_divisible: bool = False
     """Whether it may be due to one recipient of the call and not to the others."""
+    final: Reply | None = None
+    """What a client that waits for SES's answer hears instead, where that is a 5xx: mail in the
+    queue waits for an operator, and who keeps its own should not try in vain."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,10 @@ from relay.mail.reply import Refusal
 from relay.observe.logs import Logger
 from relay.observe.metrics import HELD_BY_QUOTA, Metrics
 from relay.observe.spoollog import SpoolLog
+from relay.passing import Passed
 from relay.policy.day import Hold
+from relay.policy.passing import Ending
+from relay.policy.sender import Accept
 from relay.ports import SendQuota
 
 _FEEDBACK_EVENTS: Final = {kind: f"feedback.{kind.value}" for kind in FeedbackKind}
@@ -87,6 +90,36 @@ class MailLog(SpoolLog):
             recipients=[str(recipient) for recipient in recipients],
             size=mail.size,
             commit_seconds=round(seconds, 4),
+        )
+
+    def passed(
+        self,
+        session_id: str,
+        listener: str,
+        accept: Accept,
+        passed: Passed,
+        reply: str,
+        seconds: float,
+    ) -> None:
+        """A mail whose client waited for SES was answered."""
+        metrics, mail = self._metrics, passed.mail
+        metrics.passed[accept, passed.ending].inc()
+        if passed.ending is Ending.RELAYED:
+            metrics.accepted[listener].inc()
+            metrics.recipients[listener].inc(len(mail.envelope.recipients))
+            metrics.message_size.observe(mail.size)
+        self.logger.info(
+            "mail.answered",
+            queue_id=mail.queue_id,
+            session_id=session_id,
+            listener=listener,
+            sender=mail.sender,
+            mode=accept.value,
+            outcome=passed.ending.value,
+            reply=reply,
+            recipients=[str(recipient) for recipient in mail.envelope.recipients],
+            size=mail.size,
+            seconds=round(seconds, 4),
         )
 
     def dropped(self, queue_id: QueueId, sender: SenderName, recipient: Address) -> None:

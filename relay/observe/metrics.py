@@ -19,6 +19,8 @@ from relay.observe.instruments import Children, Instruments
 from relay.observe.storemetrics import StoreMetrics
 from relay.operators import Verb
 from relay.policy.admission import DATA_REASONS, MAIL_REASONS, RCPT_REASONS
+from relay.policy.passing import REASONS_NOT_ASKED, Ending
+from relay.policy.sender import Accept
 from relay.policy.verdict import REASONS_DEFERRED, REASONS_FAILED
 
 AUTH_REASONS: Final = ("credentials", "tls_required", "busy", "aborted")
@@ -36,6 +38,7 @@ TLS_VERSIONS: Final = ("1.0", "1.1", "1.2", "1.3")
 BROKEN_TLS: Final = TLS_VERSIONS[:2]
 READINESS_CHECKS: Final = ("spool", "listeners", "draining")
 HELD_BY_QUOTA: Final = ("transactional", "bulk")
+PASSING: Final = (Accept.RELAYED, Accept.RELAYED_OR_QUEUED)
 BOUNCE_CLASSES: Final = ("permanent", "transient", "undetermined")
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -164,10 +167,19 @@ class Metrics(Instruments):
         )
         self.refusals.born(("mail", reason) for reason in MAIL_REASONS)
         self.refusals.born(("rcpt", reason) for reason in RCPT_REASONS)
-        self.refusals.born(("data", reason) for reason in DATA_REASONS)
+        # Who waits for SES hears why it did not take the mail, or why it was not asked.
+        answers = (*REASONS_DEFERRED, *REASONS_FAILED, *REASONS_NOT_ASKED)
+        self.refusals.born(("data", reason) for reason in {*DATA_REASONS, *answers})
+        self.passed = self._counters(
+            "relay_messages_passed_total",
+            "Messages whose client waited for SES, by mode of the sender and what came of it.",
+            "mode",
+            "outcome",
+        )
+        self.passed.born((mode, ending) for mode in PASSING for ending in Ending)
         self.accepted = self._counters(
             "relay_messages_accepted_total",
-            "Messages answered with 250 after they were durable in the spool.",
+            "Messages answered with 250: durable in the spool, or taken by SES.",
             "listener",
         )
         self.recipients = self._counters(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import assert_never
 
 from relay.mail.address import Address, AddressError, AddressFault
 from relay.mail.feedback import Suppression
@@ -21,7 +22,7 @@ from relay.policy.admission import (
     refuse_address,
 )
 from relay.policy.ruleset import Ruleset
-from relay.policy.sender import Host, OnSuppressed, OverLimit, Sender
+from relay.policy.sender import Accept, Host, OnSuppressed, OverLimit, Sender
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +84,7 @@ def explain(
     if steps and all(step.refusal for step in steps):
         return
     yield Step("limits", _limits(found), _key(found, "limits"))
+    yield Step("accept", _accept(found), _key(found, "accept"))
     yield Step("route", _route(found), _key(found, "ses"))
 
 
@@ -158,6 +160,20 @@ def _limits(sender: Sender) -> str:
         is_paced = limits.over_limit is OverLimit.PACE
         words.append("above that sent later" if is_paced else "above that refused")
     return ", ".join(words)
+
+
+def _accept(sender: Sender) -> str:
+    match sender.accept:
+        case Accept.QUEUED:
+            return "queued: 250 once it is safe in the spool"
+        case Accept.RELAYED:
+            return "relayed: 250 once SES has taken it; what SES refuses, the client keeps"
+        case Accept.RELAYED_OR_QUEUED:
+            return (
+                f"relayed-or-queued: 250 once SES has taken it; else within {sender.patience:g} s"
+            )
+        case _:
+            assert_never(sender.accept)
 
 
 def _route(sender: Sender) -> str:

@@ -30,6 +30,13 @@ Network: TypeAlias = IPv4Network | IPv6Network
 Host: TypeAlias = IPv4Address | IPv6Address
 
 
+PATIENCE: Final = 20.0
+"""Seconds a client waits for SES (Sender.patience), unless the configuration says it."""
+
+CALL: Final = 50
+"""Recipients that SES takes at once (SES API SendRawEmail, Destinations)."""
+
+
 class Priority(StrEnum):
     """Which mail goes first when not all can."""
 
@@ -43,6 +50,17 @@ class OverLimit(StrEnum):
     PACE = "pace"
     """Accept now, send later: printers do not retry."""
     REFUSE = "refuse"
+
+
+class Accept(StrEnum):
+    """What a sender's `250` after DATA says (R6)."""
+
+    QUEUED = "queued"
+    """The mail is safe in the spool."""
+    RELAYED = "relayed"
+    """SES has taken it: the client waits for SES's answer, and keeps what SES refuses."""
+    RELAYED_OR_QUEUED = "relayed-or-queued"
+    """SES has taken it; or, where that needs more patience, it is safe in the spool."""
 
 
 class OnSuppressed(StrEnum):
@@ -198,6 +216,9 @@ class Sender:
     """The X-SES-* fields by which its mail may choose; None: none, they are removed unread."""
     line_endings: LineEndings | None = None
     """What stray line endings in its content become; None: what the listener says."""
+    accept: Accept = Accept.QUEUED
+    patience: float = PATIENCE
+    """Seconds its clients wait for SES to be asked; relayed-or-queued: for its answer too."""
 
 
 class Senders(Mapping[SenderName, Sender]):

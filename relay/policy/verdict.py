@@ -273,8 +273,14 @@ def _rejected(message: str, words: str, recipients: Sequence[Address]) -> Outcom
         # Our own policy admitted that From, so the client is not at fault (P8). In the sandbox
         # recipients must be verified too, and then it is they who are named.
         named = any(recipient.folded in text for recipient in recipients)
-        reply = Reply(451, "4.3.5", printable(words))
-        return Deferred(reply, "not_verified", Blame.OPERATOR, is_divisible=named)
+        text = printable(words)
+        return Deferred(
+            Reply(451, "4.3.5", text),
+            "not_verified",
+            Blame.OPERATOR,
+            is_divisible=named,
+            final=Reply(554, "5.7.1", text),
+        )
     if "blacklisted" in text:
         return _bad_recipient(words)
     if "sending paused" in text or "paused" in text or "suspended" in text:
@@ -309,4 +315,6 @@ def _deferred(
 
 
 def _failed(reason: str, blame: Blame, status: str, words: str) -> Failed:
-    return Failed(Reply(554, status, printable(words)), reason, blame)
+    # RFC 5321 section 4.2.3: 552 is for what exceeds storage, 554 for what fails otherwise.
+    code = 552 if reason == "too_large" else 554
+    return Failed(Reply(code, status, printable(words)), reason, blame)

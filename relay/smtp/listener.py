@@ -10,7 +10,7 @@ import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -189,10 +189,14 @@ class FrontDoor:
         """The port of each listener, by its name."""
         return {listener.settings.name: listener.port for listener in self.listeners}
 
-    async def drain(self, grace: float) -> None:
+    async def drain(
+        self, grace: float, answered: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         """Take no more mail; return once all sessions are gone.
 
         A client that is sending content, or waiting for its reply, has `grace` seconds to finish.
+        One that waits for SES has until `answered` returns: no call is begun then, and none under
+        way.
         """
         self._close()
         for listener in self.listeners:
@@ -203,6 +207,12 @@ class FrontDoor:
             listener.sessions.cut_short(SHUTTING_DOWN)
         if await self._gone(within=_LAST_WORDS):
             return
+        if answered is not None:
+            for listener in self.listeners:
+                listener.sessions.abort(spare_owed=True)
+            await answered()
+            if await self._gone(within=_LAST_WORDS):
+                return
         for listener in self.listeners:
             listener.sessions.abort()
         await self._gone(within=None)

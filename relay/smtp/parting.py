@@ -35,6 +35,8 @@ class Parting(Wire):
         """Called when the connection is lost: by then nobody is left to answer."""
         self.is_in_content = False
         """Whether content has come of which more is to come, command by command (BDAT)."""
+        self.is_owed = False
+        """Whether the reply it waits for is SES's, which no drain cuts off."""
         self._said = b""
         self._is_over = False  # nothing more is answered
         self._has_hung_up = False

@@ -135,7 +135,7 @@ class Reception:
     def _fault(self, error: Exception) -> Refusal:
         """Refuse content that we failed to take: the rest of it is still content."""
         if isinstance(error, SpoolError):
-            return _refuse(error)
+            return refuse_for(error)
         self._dialogue.note_fault("smtp.content", error)
         return CONTENT_FAULT
 
@@ -158,7 +158,7 @@ class Reception:
             try:
                 mail = await self._commit(draft)
             except SpoolError as error:
-                return _refuse(error)
+                return refuse_for(error)
             origin = self._origin
             facts.accepted(origin.session_id, origin.listener, mail, monotonic() - began)
             reply = b"250 2.0.0 Ok queued as %b\r\n" % mail.queue_id.encode("ascii")
@@ -196,5 +196,6 @@ def _trace(clock: Clock, opening: bytes, transaction: Transaction, queue_id: Que
     return fields + redirected_from(spared) if spared else fields
 
 
-def _refuse(error: SpoolError) -> Refusal:
+def refuse_for(error: SpoolError) -> Refusal:
+    """Refuse what the spool could not keep."""
     return SPOOL_FULL if isinstance(error, SpoolFullError) else SPOOL_FAILED

@@ -46,10 +46,11 @@ class Sessions:
         for session in tuple(self._open):
             session.cut_short(reply)
 
-    def abort(self) -> None:
-        """Cut all connections."""
+    def abort(self, *, spare_owed: bool = False) -> None:
+        """Cut all connections; with `spare_owed` not those whose clients wait for SES."""
         for session in tuple(self._open):
-            session.abort()
+            if not (spare_owed and session.is_owed):
+                session.abort()
 
     async def gone(self) -> None:
         """Return once no session is open."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from relay.facts import Facts
+from relay.passing import Passage
 from relay.policy.allowance import Allowances
 from relay.ports import Clock, Rules, Spool, Suppressions
 from relay.smtp.auth import Verifier
@@ -28,5 +29,7 @@ class Surroundings:
     allowances: Allowances
     tls: Mapping[str, TlsInForce] = field(default_factory=dict)
     headers: HeaderWindow = field(default_factory=HeaderWindow)
+    passage: Passage | None = None
+    """The way to SES of mail whose clients wait; None where no sender has any."""
     turns: Turns = field(default_factory=Turns)
     deadlines: Deadlines = field(default_factory=Deadlines)

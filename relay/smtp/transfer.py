@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from relay.mail.reply import Refusal, Reply
 from relay.policy.admission import too_large
-from relay.policy.sender import LineEndings
+from relay.policy.sender import Accept, LineEndings
 from relay.smtp import replies
 from relay.smtp.addressing import Addressing
 from relay.smtp.chunks import Chunks
@@ -22,6 +22,7 @@ from relay.smtp.hangup import HangUpError
 from relay.smtp.lines import ContentLines
 from relay.smtp.pace import Pace
 from relay.smtp.parting import CHUNK
+from relay.smtp.passing import PassedReception
 from relay.smtp.reception import Origin, Reception
 from relay.smtp.transaction import Transaction
 
@@ -225,7 +226,9 @@ class Transfer(Addressing):
         )
         opening = self.client.trace_opening(transaction.ruleset)
         origin = Origin(self.session_id, self.settings.name, opening)
-        return Reception(self, transaction, self.surroundings, origin, lines, given_up)
+        keeps = transaction.sender.accept is Accept.QUEUED
+        kind = Reception if keeps else PassedReception
+        return kind(self, transaction, self.surroundings, origin, lines, given_up)
 
     async def _to_its_end(
         self, reading: Coroutine[Any, Any, None], reception: Reception | None

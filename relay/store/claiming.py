@@ -36,7 +36,7 @@ _NEXT_DUE: Final = """
     FROM json_each(?)"""
 _TAKEN: Final = kept_after(State.READY, Turn.CLAIM).value
 _DAMAGED: Final = kept_after(State.READY, Turn.DAMAGED).value
-_ATTEMPTS: Final = Rows("attempt", "entry, number, node, lease_until, started_at, recipients")
+ATTEMPTS: Final = Rows("attempt", "entry, number, node, lease_until, started_at, recipients")
 
 _NOBODY: Final[frozenset[Address]] = frozenset()
 
@@ -215,7 +215,7 @@ class _Round:
             (lease.entry, lease.token, asked.node, until, now, mark)
             for lease, mark in zip(self.leases, self.marks, strict=True)
         ]
-        _ATTEMPTS.insert(self.connection, rows)
+        ATTEMPTS.insert(self.connection, rows)
 
     def _next_due(self) -> dict[SenderName, datetime]:
         wants = json.dumps(list(self.asked.wants))

@@ -19,7 +19,7 @@ from typing import Final
 
 from relay.mail.envelope import QueueId
 from relay.mail.ses_headers import NOTHING_ASKED
-from relay.ports import SpoolError, SpoolFullError, WithdrawnError
+from relay.ports import Content, ContentFile, SpoolError, SpoolFullError, WithdrawnError
 from relay.store.content import Contents
 from relay.store.disk import open_to_write, sync_directory
 from relay.store.window import Window
@@ -93,6 +93,20 @@ class StoredDraft:
             finally:
                 if not fits:
                     window.end()
+
+    async def content(self) -> Content:
+        """Return what was appended, to be read until it is discarded; more can be appended after.
+
+        What is in memory goes to its file where memory is short: it may be held for long.
+        """
+        if self.stage is not Stage.OPEN:
+            raise SpoolError("the draft was committed or discarded already, or is broken")
+        if self._file is None and self._window.may_linger():
+            joined = self._joined()
+            self._pieces.append(joined)
+            return joined
+        await self._spill()
+        return ContentFile(self._contents.path(self.queue_id), self.size, self.crc32)
 
     async def discard(self) -> None:
         """Forget the draft; one that is being committed is withdrawn if there is still time."""

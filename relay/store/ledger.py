@@ -32,6 +32,8 @@ _FACTS: Final[dict[str, str]] = {
 }
 
 _ACCEPTED: Final = "accepted"
+REFUSED: Final = "refused"
+"""Of mail whose client waited for SES and heard no: it has been accepted by nobody."""
 
 _EVENTS: Final = Rows(
     "event",
@@ -182,7 +184,10 @@ def _lines(
     for *row, arrived_at in connection.execute(ours, asked):
         found.append((row[0], 1, tuple(row)))
         queue_id, sender, recipient = row[1:4]
-        accepted[queue_id, recipient] = (arrived_at, queue_id, sender, recipient, _ACCEPTED, "", "")
+        if row[4] != REFUSED:
+            accepted[queue_id, recipient] = (
+                arrived_at, queue_id, sender, recipient, _ACCEPTED, "", ""
+            )  # fmt: skip
     found += [(row[0], 0, row) for row in accepted.values()]
     found += [(row[0], 2, row) for row in connection.execute(said, asked)]
     found.sort(key=lambda one: one[:2])

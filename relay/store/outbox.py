@@ -34,14 +34,21 @@ def lines(
     mail: Mail, settled: Mapping[Address, Settled], attempts: Mapping[Address, int], now: datetime
 ) -> Iterable[tuple[Any, ...]]:
     """Yield a line for each recipient that has an outcome; `attempts` counts this one."""
+    said = [(address, attempts[address], *_said(one.outcome)) for address, one in settled.items()]
+    return lines_of(mail, said, now)
+
+
+def lines_of(
+    mail: Mail, said: Iterable[tuple[Address, int, str, str, str]], now: datetime
+) -> Iterable[tuple[Any, ...]]:
+    """Yield a line for each: recipient, attempts, word of the mail log, SES message id, detail."""
     at, arrived_at = milliseconds(now), milliseconds(mail.arrived_at)
     path = path_column(mail.envelope.reverse_path)
-    for address, one in settled.items():
-        fact, ses_message_id, detail = _said(one.outcome)
+    for address, attempts, fact, ses_message_id, detail in said:
         yield (
             mail.queue_id,
             str(address),
-            attempts[address],
+            attempts,
             fact,
             at,
             mail.sender,

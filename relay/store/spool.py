@@ -78,7 +78,7 @@ class AcceptedMail:
         self._clock = clock
         self._facts = facts
         self._probed_at = float("-inf")
-        self._insert = Insertion(uptime)
+        self.insertion = Insertion(uptime)
         self.on_commit: Callable[[SenderName], None] = lambda _: None
         """Called in the loop when a sender's mail has become durable, and so is due."""
 
@@ -137,7 +137,7 @@ class AcceptedMail:
             octets = await draft.seal()
             arrival = Arrival(mail, draft.crc32, octets)
             operation = self._writer.submit(
-                self._insert, arrival, lambda ended: self._ended(ended, draft, mail)
+                self.insertion, arrival, lambda ended: self._ended(ended, draft, mail)
             )
             draft.withdraw = lambda: self._withdraw(operation)
             await self._writer.see_through(operation)
@@ -147,7 +147,7 @@ class AcceptedMail:
             raise
         return mail
 
-    def _withdraw(self, operation: Operation[None]) -> bool:
+    def _withdraw(self, operation: Operation[int]) -> bool:
         """Take a commit back on behalf of a discarded draft."""
         if not self._writer.withdraw(operation):
             return False
@@ -155,7 +155,7 @@ class AcceptedMail:
             operation.future.set_exception(WithdrawnError("the draft was discarded"))
         return True
 
-    def _ended(self, operation: Operation[None], draft: StoredDraft, mail: Mail) -> None:
+    def _ended(self, operation: Operation[int], draft: StoredDraft, mail: Mail) -> None:
         if operation.error is not None:
             return
         draft.close()
@@ -172,8 +172,8 @@ class Insertion:
         self._uptime = uptime
         self._numbers: count[int] | None = None
 
-    def __call__(self, connection: Connection, arrivals: list[Arrival]) -> list[None]:
-        """Insert the arrivals, due at once."""
+    def __call__(self, connection: Connection, arrivals: list[Arrival]) -> list[int]:
+        """Insert the arrivals, due at once; return their numbers."""
         if self._numbers is None:
             (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM entry").fetchone()
             self._numbers = count(last + 1)
@@ -213,4 +213,4 @@ class Insertion:
         _ENTRIES.insert(connection, entries)
         _CONTENTS.insert(connection, contents)
         _RECIPIENTS.insert(connection, recipients)
-        return [None] * len(arrivals)
+        return [entry[0] for entry in entries]

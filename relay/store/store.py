@@ -40,6 +40,7 @@ from relay.store.reader import Reader
 from relay.store.record import StoredRecord
 from relay.store.recovery import Recovered
 from relay.store.reserve import Reserve
+from relay.store.shelf import Shelf
 from relay.store.spool import AcceptedMail
 from relay.store.suppression import SuppressionList
 from relay.store.upkeep import StoredUpkeep
@@ -58,6 +59,7 @@ class Store:
 
     spool: AcceptedMail
     queue: EntryQueue
+    shelf: Shelf
     orders: StoredOrders
     record: StoredRecord
     suppressions: SuppressionList
@@ -182,16 +184,12 @@ class Store:
             async def shrink() -> int:
                 return await spool_writer.shrink() + await record_writer.shrink()
 
+            spool = AcceptedMail(
+                spool_writer, contents, room, backlogs, uptime, clock=clock, facts=facts
+            )
             store = cls(
-                spool=AcceptedMail(
-                    spool_writer,
-                    contents,
-                    room,
-                    backlogs,
-                    uptime,
-                    clock=clock,
-                    facts=facts,
-                ),
+                spool=spool,
+                shelf=Shelf(spool_writer, spool.insertion, backlogs, mover.wake),
                 queue=EntryQueue(
                     spool_writer,
                     queue_reader,

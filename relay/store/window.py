@@ -49,6 +49,13 @@ class Window:
             return self._much
         return self.little if self.kept <= self._most else 0
 
+    def may_linger(self) -> bool:
+        """Whether a draft may stay in memory until SES has answered, which can take a minute.
+
+        Up to half of the size: what others need is not to be kept from them by a slow SES.
+        """
+        return self.kept <= self._size // 2
+
     def is_full_for(self, count: int) -> bool:
         """Whether who wants to hold so many octets more has to wait."""
         return self.kept + count > self._most or bool(self._waiting)

@@ -241,14 +241,14 @@ async def test_once_the_writer_has_picked_it_reply_and_row_agree(
     spool: Opened, monkeypatch: pytest.MonkeyPatch, undo: str
 ) -> None:
     began, go_on = threading.Event(), threading.Event()
-    insert = spool.store.spool._insert
+    insert = spool.store.spool.insertion
 
     def slowly(connection: sqlite3.Connection, arrivals: list[Any]) -> object:
         began.set()
         go_on.wait()
         return insert(connection, arrivals)
 
-    monkeypatch.setattr(spool.store.spool, "_insert", slowly)
+    monkeypatch.setattr(spool.store.spool, "insertion", slowly)
     draft = spool.store.spool.draft()
     await draft.append(SMALL)
     task = asyncio.create_task(spool.store.spool.commit(draft, BILLING, ENVELOPE))

@@ -13,7 +13,7 @@ from typing import Final
 
 from relay import daemon
 from relay.cli import main
-from relay.delivery import attempt, scheduler
+from relay.delivery import calls, scheduler
 from relay.policy import breaker, retry, verdict
 from relay.store import mover, schema, thread
 from tests.crash import points, sabotage
@@ -38,7 +38,7 @@ _LESS: Final[tuple[tuple[object, str, object], ...]] = (
     (verdict, "RATE_WAIT", timedelta(milliseconds=20)),
     (breaker, "FIRST_PAUSE", 0.05),
     (breaker, "LONGEST_PAUSE", 0.5),
-    (attempt, "RECORD_AGAIN", 0.1),
+    (calls, "RECORD_AGAIN", 0.1),
     (scheduler, "SPOOL_AGAIN", 0.1),
     # So that logs are folded away again and again, under load and at rest.
     (schema, "_WAL_PAGES", 400),

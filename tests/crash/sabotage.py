@@ -83,12 +83,12 @@ def _unlink_before_retire() -> None:
 
 
 def _no_mark() -> None:
-    insert = claiming._ATTEMPTS.insert
+    insert = claiming.ATTEMPTS.insert
 
     def unmarked(connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         insert(connection, [(*row[:-1], "") for row in rows])
 
-    put(claiming, "_ATTEMPTS", Stand(claiming._ATTEMPTS, insert=unmarked))
+    put(claiming, "ATTEMPTS", Stand(claiming.ATTEMPTS, insert=unmarked))
 
 
 def _outcomes_saved_up() -> None:

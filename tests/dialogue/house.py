@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from relay.passing import Passage
 from relay.policy.admission import Auth
 from relay.policy.allowance import Allowances
 from relay.policy.sender import Limits, Sender
@@ -137,6 +138,7 @@ class House:
         self.rules = StaticRules(a_ruleset(*(senders or (a_known_sender(),))))
         self.verifier = Verifier(self.clock)
         self.allowances = Allowances()
+        self.passage: Passage | None = None
         self.deadlines = deadlines
         self.door: FrontDoor
         self.tls: dict[str, TlsInForce] = {}
@@ -153,6 +155,7 @@ class House:
             verifier=self.verifier,
             allowances=self.allowances,
             tls=self.tls,
+            passage=self.passage,
             deadlines=self.deadlines,
         )
 
@@ -218,9 +221,11 @@ async def a_house(
     deadlines: Deadlines = PATIENT,
     certificate: Path | None = None,
     client_ca: Path | None = None,
+    passage: Passage | None = None,
 ) -> AsyncIterator[House]:
     """A house whose door is open; closed, and found empty, at the end."""
     house = House(*senders, deadlines=deadlines)
+    house.passage = passage
     if certificate is not None:
         house.tls = {
             "legacy": in_force(TlsFiles((certificate,), (certificate,), client_ca=client_ca))

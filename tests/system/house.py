@@ -35,7 +35,7 @@ senders:
 {senders}
 ses:
   configuration_set: default
-  accounts: {{main: {{region: eu-west-1, endpoint_url: "{ses}", max_send_rate: {rate}}}}}
+  accounts: {{main: {{region: eu-west-1, endpoint_url: "{ses}", max_send_rate: {rate}}}{accounts}}}
 spool:
   path: {directory}/spool
   unsafe: true
@@ -56,6 +56,7 @@ def configuration(directory: Path, ses: str, **parts: str) -> str:
         "sender": "",
         "senders": "",
         "rate": "auto",
+        "accounts": "",
         "first_retry": "30s",
         "spool": "",
         "feedback": "",

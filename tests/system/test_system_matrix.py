@@ -80,9 +80,9 @@ FAILED = (
     Row(
         an("InvalidParameterValue", "Message length is more than 10485760 bytes long: '12078147'."),
         "too_large",
-        "554 5.3.4",
+        "552 5.3.4",
     ),
-    Row(an("RequestEntityTooLargeException", status=413), "too_large", "554 5.3.4"),
+    Row(an("RequestEntityTooLargeException", status=413), "too_large", "552 5.3.4"),
 )
 NOT_TAKEN = (
     Row(an("InternalFailure", status=500), "server", "451 4.3.0"),

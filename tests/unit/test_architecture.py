@@ -18,10 +18,12 @@ MAY_IMPORT = {
     "policy": {"mail"},
     "ports": {"mail", "policy"},
     "operators": {"mail"},
-    "facts": {"mail", "policy", "ports", "operators"},
+    "facts": {"mail", "policy", "ports", "operators", "passing"},
     "upkeep": {"mail", "policy", "ports"},
+    "passing": {"mail", "policy", "ports"},
     **{
-        adapter: {"mail", "policy", "ports", "operators", "facts", "upkeep"} for adapter in ADAPTERS
+        adapter: {"mail", "policy", "ports", "operators", "facts", "upkeep", "passing"}
+        for adapter in ADAPTERS
     },
     # Values only: the composition root hands them out.
     "config": {"mail", "policy"},

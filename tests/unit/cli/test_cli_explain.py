@@ -64,6 +64,7 @@ def test_what_would_be_admitted_is_told_with_its_rules(
         "reverse-path  scanner@example.com   [senders.printers.from: scanner@example.com]",
         "recipient     a@b.org",
         "limits        at most 10481664 octets   [senders.printers.limits]",
+        "accept        queued: 250 once it is safe in the spool   [senders.printers.accept]",
         "route         account main   [senders.printers.ses]",
     ]
     assert "whether a@b.org is suppressed is not known" in told.err

@@ -157,3 +157,60 @@ def test_more_tags_than_can_be_sent_are_an_error() -> None:
     tags = ", ".join(f"t{number}: x" for number in range(48))
     (complaint,) = complaints(with_network_sender(f"ses: {{tags: {{{tags}}}}}"))
     assert "are more than 47: with the relay's own, 50 are possible" in complaint
+
+
+WITHOUT_QUEUE = (
+    "relayed keeps no mail to send it later, which is what over_limit: pace (the default) means: "
+    "write over_limit: refuse, or accept: relayed-or-queued"
+)
+
+
+@pytest.mark.parametrize(
+    ("keys", "complaint"),
+    [
+        (
+            "accept: relayed\nlimits: {rate: 1/s}",
+            f"9:13: senders[0].accept: {WITHOUT_QUEUE}",
+        ),
+        (
+            "accept: relayed\nlimits: {recipients: 9/day, over_limit: pace}",
+            f"9:13: senders[0].accept: {WITHOUT_QUEUE}",
+        ),
+        (
+            "accept: relayed\nlimits: {recipients_per_message: 51}",
+            ("10:38: senders[0].limits.recipients_per_message: is more than Amazon SES takes at "
+            "once, and accept: relayed answers for all of them: at most 50, or accept: "
+            "relayed-or-queued"),
+        ),
+        ("patience: 5s", "9:15: senders[0].patience: has no meaning with accept: queued"),
+        (
+            "accept: relayed\npatience: 6m",
+            "10:15: senders[0].patience: '6m' is longer than clients wait for a reply: 5m at most",
+        ),
+    ],
+)  # fmt: skip
+def test_a_mode_that_cannot_do_what_is_asked_is_an_error(keys: str, complaint: str) -> None:
+    assert complaints(with_network_sender(keys)) == [complaint]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        "accept: relayed",
+        "accept: relayed\nlimits: {rate: 1/s, over_limit: refuse}",
+        "accept: relayed-or-queued\nlimits: {rate: 1/s}\npatience: 5m",
+        "accept: queued",
+    ],
+)
+def test_modes_that_can_are_not(keys: str) -> None:
+    assert warnings(with_network_sender(keys)) == []
+
+
+def test_who_waits_for_one_call_names_no_more_than_go_in_one() -> None:
+    def caps(keys: str) -> int:
+        (sender,) = loaded(with_network_sender(keys)).ruleset().senders.values()
+        return sender.limits.recipients_per_message
+
+    assert caps("accept: relayed") == 50
+    assert caps("accept: relayed\nlimits: {recipients_per_message: 9}") == 9
+    assert caps("accept: relayed-or-queued") == 1000

@@ -16,11 +16,14 @@ from typing import NamedTuple
 
 import pytest
 
-from relay.delivery.attempt import Desk
+from relay.delivery.calls import Desk
 from relay.delivery.gate import Gate
+from relay.delivery.lobby import Lobby
+from relay.delivery.passing import Passages
 from relay.delivery.scheduler import Scheduler
 from relay.mail.address import Address
 from relay.mail.envelope import AccountName, Envelope, Mail, SenderName, new_queue_id
+from relay.passing import Parcel, Passed
 from relay.policy.allowance import Allowances
 from relay.policy.sender import Sender
 from relay.policy.verdict import Accepted, Answer, Broken, Stage
@@ -28,7 +31,7 @@ from relay.ports import Clock, Consignment, SendQuota
 from relay.store import Store, schema
 from relay.store.spool import Arrival, Insertion
 from relay.store.uptime import Uptime
-from tests.builders import a_ruleset, an_address
+from tests.builders import a_ruleset, addresses, an_address
 from tests.fakes import FakeSuppressions, RecordingFacts, StaticRules
 from tests.timelapse import BEGIN, LapsedClock
 
@@ -116,19 +119,26 @@ class House:
         facts = self.facts = RecordingFacts()
         self.account = OneAccount(self.carrier)
         self.gate = Gate(self.account, facts=facts, clock=clock)
-        desk = Desk(
+        self.suppressions = FakeSuppressions()
+        self.paused: set[SenderName] = set()
+        self.desk = desk = Desk(
             queue=store.queue,
-            suppressions=FakeSuppressions(),
+            suppressions=self.suppressions,
             facts=facts,
             clock=clock,
             node="n1",
             jitter=lambda: 0.0,
             events_seen=lambda: False,
-            is_paused=lambda _: False,
+            is_paused=lambda name: name in self.paused,
             may_expire=lambda: True,
         )
         rules = StaticRules(a_ruleset(*senders))
-        self.scheduler = Scheduler(desk, rules, {AccountName("main"): self.gate}, Allowances())
+        gates = {AccountName("main"): self.gate}
+        self.lobby = Lobby()
+        self.scheduler = Scheduler(desk, rules, gates, Allowances(), self.lobby)
+        self.passages = Passages(
+            desk, store.shelf, store.spool, gates, self.lobby, self.scheduler.rouse
+        )
         store.on_commit = self.scheduler.notice
 
     async def accept(self, sender: SenderName, recipients: int = 1) -> tuple[str, float]:
@@ -138,6 +148,24 @@ class House:
         to = tuple(Address(f"user{n}", "example.net") for n in range(recipients))
         mail = await self.store.spool.commit(draft, sender, Envelope(to[0], to))
         return mail.queue_id, self.clock.monotonic()
+
+    async def pass_on(
+        self, sender: Sender, *to: Address, content: bytes = CONTENT, message_id: str = ""
+    ) -> Passed:
+        """Do what the front door does with a mail whose client waits."""
+        spool = self.store.spool
+        draft = spool.draft()
+        draft.message_id = message_id
+        await draft.append(content)
+        envelope = Envelope(an_address("app@example.com"), to or addresses(1))
+        try:
+            parcel = Parcel(draft, envelope, sender, a_ruleset(sender))
+            passed = await self.passages.pass_on(parcel)
+            if passed.is_to_be_queued:
+                await spool.commit(draft, sender.name, envelope)
+        finally:
+            await draft.discard()
+        return passed
 
     async def accept_now_and_then(
         self, sender: SenderName, gaps: Sequence[float]

@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from relay.delivery import attempt as module
-from relay.delivery.attempt import Attempt, Desk
+from relay.delivery import calls as module
+from relay.delivery.attempt import Attempt
+from relay.delivery.calls import Desk
 from relay.delivery.gate import Gate
 from relay.mail.address import Address
 from relay.mail.entry import Settled, State

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from relay.delivery.attempt import CHUNK
 from relay.delivery.gate import SHARE
 from relay.mail.entry import State
 from relay.mail.envelope import SenderName
-from relay.policy.sender import Priority, Rate
+from relay.policy.sender import CALL, Priority, Rate
 from tests.builders import a_sender
 from tests.fakes import FrozenClock
 from tests.timelapse import BEGIN, LapsedClock, lapse
@@ -28,7 +27,7 @@ pytestmark = pytest.mark.P6
 GAPS = [4 * 0.618 ** (n % 5) for n in range(15)]
 
 
-@pytest.mark.parametrize("recipients", [1, CHUNK])
+@pytest.mark.parametrize("recipients", [1, CALL])
 def test_a_backlog_of_a_hundred_thousand_delays_another_sender_by_one_call_at_most(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipients: int
 ) -> None:
@@ -57,7 +56,7 @@ def test_a_mail_to_a_thousand_is_twenty_turns_and_not_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would keep the account for a minute: each of its calls is dealt with in turn."""
-    fill(tmp_path, BULK, 20, 20 * CHUNK)
+    fill(tmp_path, BULK, 20, 20 * CALL)
 
     async def work(clock: LapsedClock) -> None:
         senders = a_sender(BULK, priority=Priority.BULK), a_sender(OTP)
@@ -65,13 +64,13 @@ def test_a_mail_to_a_thousand_is_twenty_turns_and_not_one(
             came = await house.accept_now_and_then(OTP, GAPS)
             await asyncio.sleep(5)
             delays = house.delays(came)
-            assert max(delays) <= CHUNK / (RATE * SHARE) + 0.01, sorted(delays)[-3:]
+            assert max(delays) <= CALL / (RATE * SHARE) + 0.01, sorted(delays)[-3:]
             # What gave way keeps its place: few mails are begun before the first is done.
             order = [call.queue_id for call in house.carrier.calls if call.sender == BULK]
             assert len(set(order)) <= 3
             # Attempts that go on and those that begin never take the same tokens.
             took = house.carrier.calls[-1].at - house.carrier.calls[0].at
-            assert house.carrier.shares().total() <= SHARE * RATE * took + CHUNK + 1
+            assert house.carrier.shares().total() <= SHARE * RATE * took + CALL + 1
 
     lapse(work, monkeypatch)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from relay.delivery.attempt import Desk
+from relay.delivery.calls import Desk
 from relay.delivery.gate import LANES, Gate
 from relay.delivery.pauses import Pauses
 from relay.delivery.scheduler import UNRECORDED_REST, Scheduler

@@ -27,7 +27,10 @@ from relay.observe.logs import LogFormat, make_logger
 from relay.observe.maillog import MailLog
 from relay.observe.metrics import Metrics
 from relay.operators import Order, Result, Selection, Verb
+from relay.passing import Passed
 from relay.policy.day import Hold
+from relay.policy.passing import Ending
+from relay.policy.sender import Accept
 from relay.ports import SendQuota
 from tests.builders import ARRIVED, a_mail, an_address
 
@@ -433,3 +436,25 @@ def test_a_selection_says_what_is_meant_and_not_every_id() -> None:
         "arrived after 2026-03-01T12:00:00+00:00; Message-ID 1@erp.example.com; "
         "waits for throttled"
     )
+
+
+def test_what_a_client_that_waited_heard_is_one_line_and_one_count() -> None:
+    log = Log()
+    mail = a_mail("jane@example.net")
+    for ending, reply in ((Ending.RELAYED, "250 2.0.0 Ok 0102"), (Ending.WITHDRAWN, "")):
+        passed = Passed(ending, mail, "0102")
+        log.facts.passed("s1", "legacy", Accept.RELAYED, passed, reply, 0.25)
+    line, _ = log.lines()
+    assert {key: line[key] for key in ("event", "queue_id", "session_id", "mode", "outcome")} == {
+        "event": "mail.answered",
+        "queue_id": mail.queue_id,
+        "session_id": "s1",
+        "mode": "relayed",
+        "outcome": "relayed",
+    }
+    assert (line["reply"], line["seconds"]) == ("250 2.0.0 Ok 0102", 0.25)
+    text = log.metrics.exposition().decode()
+    for outcome, count in (("relayed", 1), ("withdrawn", 1), ("partly", 0)):
+        sample = f'relay_messages_passed_total{{mode="relayed",outcome="{outcome}"}} {count}.0'
+        assert sample in text
+    assert 'relay_messages_accepted_total{listener="legacy"} 1.0' in text

@@ -14,7 +14,7 @@ from relay.policy.admission import Auth
 from relay.policy.explain import Question, Step, explain
 from relay.policy.patterns import AddressPatterns
 from relay.policy.rewrite import Rewrite
-from relay.policy.sender import Destinations, Limits, OnSuppressed, OverLimit, Rate, host_of
+from relay.policy.sender import Accept, Destinations, Limits, OnSuppressed, OverLimit, Rate, host_of
 from relay.policy.ses_headers import HeededHeaders
 from tests.builders import a_ruleset, a_sender
 
@@ -55,7 +55,7 @@ def answers(question: Question) -> list[str]:
     return [
         f"{step.about}: {_short(step)} [{step.rule}]"
         for step in explain(RULESET, question, suppressed)
-        if step.about not in ("limits", "route")
+        if step.about not in ("limits", "accept", "route")
     ]
 
 
@@ -141,6 +141,7 @@ def test_nothing_is_said_after_a_refusal_but_of_other_recipients() -> None:
         "recipient",
         "recipient",
         "limits",
+        "accept",
         "route",
     ]
     question = replace(AT_A_PRINTER, recipients=("boss@example.net",))
@@ -151,17 +152,35 @@ def test_nothing_is_said_after_a_refusal_but_of_other_recipients() -> None:
 
 
 def test_limits_and_route_are_told() -> None:
-    *_, limits, route = explain(RULESET, AS_BILLING, suppressed)
+    *_, limits, accept, route = explain(RULESET, AS_BILLING, suppressed)
     assert limits.outcome == (
         "at most 1000 octets, 10 messages per second (burst 50), 5000 recipients per day, "
         "above that refused"
     )
+    assert accept.outcome == "queued: 250 once it is safe in the spool"
     assert route.outcome == "account main"
     lent = replace(
         BILLING, route=replace(BILLING.route, configuration_set="c", tenant="t", from_arn="arn:x")
     )
     *_, route = explain(a_ruleset(lent), replace(AS_BILLING, proven=lent), suppressed)
     assert route.outcome == "account main, configuration set c, tenant t, From of arn:x"
+
+
+@pytest.mark.parametrize(
+    ("accept", "words"),
+    [
+        (Accept.RELAYED, "relayed: 250 once SES has taken it; what SES refuses, the client keeps"),
+        (
+            Accept.RELAYED_OR_QUEUED,
+            "relayed-or-queued: 250 once SES has taken it; else within 20 s",
+        ),
+    ],
+)
+def test_what_a_250_means_is_told(accept: Accept, words: str) -> None:
+    sender = replace(BILLING, accept=accept)
+    question = replace(AS_BILLING, proven=sender)
+    *_, step, _ = explain(a_ruleset(sender), question, suppressed)
+    assert (step.outcome, step.rule) == (words, "senders.billing.accept")
 
 
 def test_mail_that_is_redirected_goes_nowhere_else() -> None:

@@ -120,8 +120,8 @@ def test_what_an_operator_or_ses_can_mend_never_fails_mail(
     [
         (400, "MessageRejected", "Illegal content", "rejected", "message", "554 5.6.0"),
         (400, "MessageRejected", "Address blacklisted.", "bad_recipient", "recipient", "554 5.1.3"),
-        (400, "InvalidParameterValue", "Message length is more than 10485760 bytes long: '12078147'.", "too_large", "message", "554 5.3.4"),
-        (413, "RequestEntityTooLargeException", "", "too_large", "message", "554 5.3.4"),
+        (400, "InvalidParameterValue", "Message length is more than 10485760 bytes long: '12078147'.", "too_large", "message", "552 5.3.4"),
+        (413, "RequestEntityTooLargeException", "", "too_large", "message", "552 5.3.4"),
         (400, "InvalidParameterValue", "Missing final '@domain'", "bad_recipient", "recipient", "554 5.1.3"),
         (400, "InvalidParameterValue", "Local address contains control or whitespace", "bad_recipient", "recipient", "554 5.1.3"),
         (400, "InvalidParameterValue", "Domain contains control or whitespace", "bad_recipient", "recipient", "554 5.1.3"),
@@ -135,7 +135,7 @@ def test_what_an_operator_or_ses_can_mend_never_fails_mail(
         (400, "InvalidParameterValue", "Empty header names are illegal.", "rejected", "message", "554 5.6.0"),
         (400, "InvalidParameterValue", "Expected disposition, got =", "rejected", "message", "554 5.6.0"),
         (400, "BadRequestException", "Duplicate header 'From'.", "rejected", "message", "554 5.6.0"),
-        (400, "BadRequestException", "Message length is more than 41943040 bytes long: '5'.", "too_large", "message", "554 5.3.4"),
+        (400, "BadRequestException", "Message length is more than 41943040 bytes long: '5'.", "too_large", "message", "552 5.3.4"),
     ],
 )  # fmt: skip
 def test_what_trying_again_cannot_mend_fails(
