@@ -105,7 +105,7 @@ class Attempt(Calls):
         """Leave the recipients not called for as they are: due, as soon as the gate lets them."""
         await give_back(self._desk, self._claim)
 
-    async def _may_go_on(self) -> bool:
+    async def _may_go_on(self, *, is_halving: bool) -> bool:
         """Wait for the pace; False once another sender waits, the account stops, or this is paused.
 
         Who waits is to be dealt with in turn, and a mail to a thousand is twenty turns.
@@ -113,13 +113,13 @@ class Attempt(Calls):
         name = self._sender.name
         while (
             self._gate.passes()
-            and not self._gate.is_awaited(name)
+            and (is_halving or not self._gate.is_awaited(name))
             and not self._desk.is_paused(name)
         ):
             wait = self._gate.pace(self._sender.priority)
             if wait <= 0:
                 return True
-            if wait > LONGEST_PAUSE:
+            if wait > LONGEST_PAUSE and not is_halving:
                 return False
             # Looked at again and again: a drain does not wait for a slow account.
             await asyncio.sleep(min(wait, 1.0))

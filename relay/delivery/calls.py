@@ -91,8 +91,12 @@ class Calls(ABC):
         """Leave the recipients not called for as they are: due, as soon as the gate lets them."""
 
     @abstractmethod
-    async def _may_go_on(self) -> bool:
-        """Wait for the pace; False where the next call is not to be made."""
+    async def _may_go_on(self, *, is_halving: bool) -> bool:
+        """Wait for the pace; False where the next call is not to be made.
+
+        While it `is_halving` nothing is known yet that could be recorded: who breaks off then
+        begins anew with the same call, and may do so for ever.
+        """
 
     # --- the calls ---
 
@@ -115,7 +119,7 @@ class Calls(ABC):
                 await self._record(settled, mark=groups[0] if groups and not must_wait else ())
             if not groups:
                 return
-            if _concerns_all(outcome) or not await self._may_go_on():
+            if _concerns_all(outcome) or not await self._may_go_on(is_halving=not settled):
                 await self._give_back()
                 return
             # Before anything else is awaited, or the scheduler would deal the same tokens.

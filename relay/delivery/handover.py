@@ -189,7 +189,7 @@ class Handover(Calls):
         if self._lease is not None:
             await give_back(self._desk, self._lease)
 
-    async def _may_go_on(self) -> bool:
+    async def _may_go_on(self, *, is_halving: bool) -> bool:  # noqa: ARG002 - nobody begins anew
         """Wait for the pace, as long as the client does; others that wait have their turns too."""
         gate, desk = self._gate, self._desk
         while not (self._pressed.is_set() or desk.is_paused(self._sender.name)):

@@ -806,3 +806,25 @@ async def a_parcel(house: House, sender: Sender) -> Parcel:
     await draft.append(CONTENT)
     envelope = Envelope(an_address("app@example.com"), addresses(1))
     return Parcel(draft, envelope, sender, a_ruleset(sender))
+
+
+@pytest.mark.P3
+@pytest.mark.P6
+@pytest.mark.parametrize("rate", [1.0, 40.0], ids=["slow", "fast"])
+def test_bad_recipients_of_two_senders_do_not_keep_each_other_from_being_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: float
+) -> None:
+    senders = [a_sender(name) for name in ("one", "two")]
+    for sender in senders:
+        fill(tmp_path, sender.name, 1, 20)
+
+    async def work(clock: LapsedClock) -> None:
+        async with a_house(tmp_path, clock, *senders) as house:
+            house.account.quota = SendQuota(rate, 1e9, 0)
+            house.carrier.judge = bad(13)
+            await asyncio.sleep(600)
+            assert await recipients(house) == {"user13@example.net": "failed"}
+            assert await states(house) == {State.FAILED: 2}
+            assert len(house.carrier.calls) < 60
+
+    lapse(work, monkeypatch)
