@@ -30,7 +30,7 @@ from relay.policy.ruleset import Ruleset
 from relay.policy.sender import Limits, Route, Sender, Senders
 from relay.ports import Draft
 from relay.smtp.auth import Verifier
-from relay.smtp.listener import FrontDoor
+from relay.smtp.frontdoor import FrontDoor
 from relay.smtp.settings import ListenerSettings, TlsMode
 from relay.smtp.surroundings import Surroundings
 

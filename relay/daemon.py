@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Final, Self
 
 from relay import __version__
+from relay.accounts import Accounts
+from relay.activation import Inherited
 from relay.clock import SystemClock
 from relay.config.configuration import Configuration
 from relay.delivering import Delivering
 from relay.delivery.pauses import Pauses
 from relay.feedback.certificate import HttpsSnsGateway, SnsGateway
 from relay.feedback.intake import BODY_LIMIT, Intake
-from relay.observe.logs import LogFormat, Render, make_logger
+from relay.observe.logs import LogFormat, Logger, Render, make_logger
 from relay.observe.maillog import MailLog
 from relay.observe.metrics import CONTENT_TYPE, Metrics
 from relay.observe.sink import LogWriter
@@ -30,64 +32,79 @@ from relay.passing import Passage
 from relay.policy.allowance import Allowances
 from relay.policy.retry import AMBIGUOUS_WITHOUT_EVENTS
 from relay.ports import SpoolError
-from relay.reloading import InForce, Reloading
+from relay.progress import draining, starting
+from relay.pulse import Part, Pulse
+from relay.readmission import Readmission
+from relay.reloading import InForce, Reloading, Step
 from relay.serving import Serving
-from relay.ses.account import SesAccount
 from relay.smtp.auth import Verifier
-from relay.smtp.listener import FrontDoor, Surroundings
+from relay.smtp.frontdoor import FrontDoor, Surroundings
 from relay.store import Store
+from relay.supervisor import Supervisor
 from relay.vitals import Vitals
 from relay.web.admin import Desk as AdminDesk
 from relay.web.admin import admin
 from relay.web.monitoring import monitoring
 from relay.web.webhook import webhook
 from relay.wiring import (
-    account_settings,
-    gates_of,
+    UnusableError,
     listener_settings,
     naming,
     node,
     queue_desk,
+    revoked,
     sender_desk,
-    session_policies,
+    shown_configuration,
     terms,
     topics,
 )
 
-# How long clients in DATA may take to finish once we stop.
-DRAIN_GRACE: Final = 30.0  # seconds
+# How long clients in DATA may take to finish once we stop. Meanwhile others wait in the sockets
+# that systemd keeps, and few wait longer for a greeting than 30 seconds.
+DRAIN_GRACE: Final = 15.0  # seconds
 
 
 class Daemon:
     """The relay, from configuration to the last settled attempt.
 
-    `gateway` replaces the way to SNS and `render` the log's format; the demo uses both. Raises
-    ConfigurationError or UnusableError, or OSError and SpoolError where the machine refuses.
+    `gateway` replaces the way to SNS and `render` the log's format; the demo uses both. `inherited`
+    are the sockets that systemd keeps, `supervisor` is told how it goes. Raises ConfigurationError
+    or UnusableError, or OSError and SpoolError where the machine refuses.
     """
 
     def __init__(
-        self, path: Path, *, gateway: SnsGateway | None = None, render: Render | None = None
+        self,
+        path: Path,
+        *,
+        gateway: SnsGateway | None = None,
+        render: Render | None = None,
+        inherited: Inherited | None = None,
+        supervisor: Supervisor | None = None,
     ) -> None:
         self._in_force = InForce(path)
-        log = self.configuration.settings.log
+        self._inherited = inherited or Inherited()
+        self._refuse_strays(self.configuration)
+        self._supervisor = supervisor or Supervisor()
+        self._render = render
         self._log = LogWriter(sys.stdout.buffer)
-        logger = make_logger(
-            log.level,
-            LogFormat(log.format),
-            self._log,
-            is_terminal=sys.stdout.isatty(),
-            render=render,
-        )
         self.metrics = Metrics()
-        self.facts = MailLog(logger, self.metrics)
+        self.facts = MailLog(self._logger(self.configuration), self.metrics)
         self._rules = self._in_force.rules
         self._clock = SystemClock()
         self._allowances = Allowances()
         self._gateway = gateway or HttpsSnsGateway(self._clock.monotonic)
         self._failed = asyncio.Event()
         self._stack = AsyncExitStack()
-        self._serving = Serving(self._stack, self.facts)
-        self._reloading = Reloading(self._in_force, self.metrics, self.facts, self._settle)
+        self._serving = Serving(self._stack, self.facts, self._inherited)
+        self._accounts = Accounts(self.metrics.know_accounts, self.facts, self._clock)
+        self._reloading = Reloading(
+            self._in_force,
+            self.metrics,
+            self.facts,
+            self._supervisor,
+            prepares=(self._prepare_log, self._prepare_listeners, self._accounts.prepare),
+            settle=self._settle,
+        )
         self.reload = self._reloading.reload
 
     @property
@@ -97,7 +114,8 @@ class Daemon:
 
     async def __aenter__(self) -> Self:
         try:
-            await self._start()
+            async with starting(self._supervisor):
+                await self._start()
         except BaseException:
             await self._stack.aclose()
             self._log.close()
@@ -105,11 +123,13 @@ class Daemon:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Take no more mail, finish what is under way, and let go of everything."""
+        """Finish what is under way, take no more mail, and let go of everything."""
         self.vitals.is_draining = True
-        self.facts.service("draining", in_flight=self._scheduler.in_flight)
         try:
-            await self._stack.aclose()
+            async with draining(self._supervisor, self.facts, self._under_way):
+                # As long as SES takes to answer, clients are served: mail is safe in the spool.
+                await self._scheduler.finish()
+                await self._stack.aclose()
         finally:
             self.facts.service("stopped", queued=self._left)
             self._log.close()
@@ -122,14 +142,10 @@ class Daemon:
         self._reloading.begun()
 
         self._left = 0
-        settled = account_settings(self.configuration)
-        accounts = [SesAccount(one, clock=self._clock, facts=facts) for one in settled]
-        self._accounts = accounts
-        # What is slow of them goes on while the spool is opened, and asks nobody.
-        prepared = asyncio.gather(*(account.prepare() for account in accounts))
-        for account in accounts:
-            # Should the spool refuse; else they are closed before it.
-            stack.push_async_callback(account.close)
+        accounts = self._accounts
+        prepared = accounts.open(self.configuration)
+        # Should the spool refuse; else they are closed before it.
+        stack.push_async_callback(accounts.close)
         self._store = store = await Store.open(
             settings.spool.path,
             clock=self._clock,
@@ -144,12 +160,11 @@ class Daemon:
         store.on_death = lambda _: self._failed.set()
 
         await prepared
-        for account in accounts:
-            account.start()
-            stack.push_async_callback(account.close)
-        gates = gates_of(self.configuration, accounts, facts, self._clock)
-        self.metrics.know_accounts(account.name for account in accounts)
-        self.vitals = Vitals(store, accounts, gates, self.metrics, self._log)
+        accounts.start()
+        stack.push_async_callback(accounts.close)
+        self.vitals = Vitals(
+            store, accounts.by_name.values(), accounts.gates, self.metrics, self._log
+        )
 
         intake = Intake(
             lambda: topics(self.configuration), self._gateway, store.record, facts, self._clock
@@ -157,7 +172,7 @@ class Daemon:
         delivering = Delivering(
             store,
             self._rules,
-            gates,
+            accounts.gates,
             self._allowances,
             node=node(),
             terms=lambda: terms(self.configuration),
@@ -166,7 +181,11 @@ class Daemon:
             clock=self._clock,
         )
         self._scheduler = delivering.scheduler
-        self._watch(self._readmit(), "readmission", may_end=True)
+        self._feel_the_pulse()
+        self._readmission = Readmission(
+            store.queue, self._rules, self._scheduler.notice, facts=facts, clock=self._clock
+        )
+        self._watch(self._readmission.readmit(), "readmission", may_end=True)
         await delivering.start(self._watch, stack)
         self.vitals.paused = delivering.pauses.in_force
 
@@ -174,9 +193,22 @@ class Daemon:
         await self._open_front_door(delivering.passages)
         facts.service("started", version=__version__, generation=1, pid=os.getpid())
 
+    def _under_way(self) -> tuple[int, int]:
+        """Return how many calls to SES, and how many sessions, there are."""
+        return self._scheduler.in_flight, self.front_door.open_sessions
+
+    def _feel_the_pulse(self) -> None:
+        parts: dict[str, Part] = {"writer": self._store.writer, "scheduler": self._scheduler}
+        pulse = Pulse(parts, self._supervisor, facts=self.facts, clock=self._clock)
+        self.vitals.pulse = pulse
+        self._watch(pulse.run(), "pulse", may_end=True)
+        for writer in (self._store.writer, self._store.record_writer):
+            self._watch(writer.watch(), "disk", may_end=True)
+
     async def _serve_http(self, intake: Intake, pauses: Pauses) -> None:
         http, facts, serving = self.configuration.settings.http, self.facts, self._serving
-        app = monitoring(self.vitals.exposition, CONTENT_TYPE, self.vitals.checks)
+        vitals = self.vitals
+        app = monitoring(vitals.exposition, CONTENT_TYPE, vitals.checks, vitals.complaint)
         self.metrics_port = await serving.listen(app, "metrics", http.metrics)
 
         store, clock, rules, notice = self._store, self._clock, self._rules, self._scheduler.notice
@@ -189,6 +221,8 @@ class Daemon:
             reload=self.reload,
             status=self.vitals.status,
             accounts=self.vitals.accounts,
+            configuration=lambda: shown_configuration(self.configuration),
+            health=self.vitals.health,
             senders=sender_desk(store, facts, clock, lambda: rules.current.senders, pauses),
         )
         await serving.listen_unix(admin(desk), "admin", http.admin)
@@ -218,6 +252,7 @@ class Daemon:
                 tls=self._in_force.tls,
                 passage=passage,
             ),
+            {one.name: self._inherited.of(one.name) for one in listeners},
         )
         with naming("listeners"):
             await front_door.start()
@@ -225,6 +260,44 @@ class Daemon:
         self.vitals.front_door = front_door
         for name, port in front_door.ports.items():
             self.facts.service("listening", smtp=name, port=port)
+
+    def _logger(self, configuration: Configuration) -> Logger:
+        log = configuration.settings.log
+        return make_logger(
+            log.level,
+            LogFormat(log.format),
+            self._log,
+            is_terminal=sys.stdout.isatty(),
+            render=self._render,
+        )
+
+    async def _prepare_log(self, found: Configuration) -> Step:
+        def enact() -> None:
+            self.facts.logger = self._logger(found)
+
+        return Step(enact, _nothing)
+
+    async def _prepare_listeners(self, found: Configuration) -> Step:
+        self._refuse_strays(found)
+        settings = listener_settings(found)
+        with naming("listeners"):
+            change = await self.front_door.prepare(settings)
+
+        def enact() -> None:
+            self.metrics.know_listeners(one.name for one in settings)
+            self.metrics.know_tls(self._in_force.tls)
+            change.enact()
+
+        async def undo() -> None:
+            change.undo()
+
+        return Step(enact, undo)
+
+    def _refuse_strays(self, configuration: Configuration) -> None:
+        """Raise UnusableError where systemd listens for somebody who is not there."""
+        names = [one.name for one in configuration.settings.listeners]
+        if complaints := tuple(self._inherited.complaints(names)):
+            raise UnusableError(complaints)
 
     async def wait(self, stop: asyncio.Event) -> bool:
         """Return once told to stop (True) or once a part of ours died (False)."""
@@ -234,44 +307,13 @@ class Daemon:
             one.cancel()
         return not self._failed.is_set()
 
-    async def _settle(self) -> list[str]:
+    async def _settle(self, before: Configuration) -> list[str]:
         """Act on new rules; return what whoever asked for them should know."""
         self.vitals.generation = self.configuration.generation
-        policies = session_policies(self.configuration)
-        for account in self._accounts:
-            if account.name in policies:
-                account.limit(policies[account.name])
-        orphaned = await self._orphaned()
-        await self._readmit()
+        self.front_door.revoke(revoked(before, self.configuration))
+        orphaned = await self._readmission.orphaned()
+        await self._readmission.readmit()
         return orphaned
-
-    async def _orphaned(self) -> list[str]:
-        """Return a warning for each sender that has mail in the queue and is configured no more."""
-        try:
-            queued = await self._store.queue.senders()
-        except SpoolError as error:
-            # The rules are in force by now; whoever asked must not be told otherwise.
-            self.facts.fault("reload", error)
-            return []
-        return [
-            f"sender {name} is gone: its mail in the queue is held"
-            for name in queued
-            if name not in self._rules.current.senders
-        ]
-
-    async def _readmit(self) -> None:
-        """Let go what was held for want of a sender that is there again."""
-        senders = self._rules.current.senders
-        try:
-            count = await self._store.queue.readmit(list(senders), now=self._clock.now())
-        except SpoolError as error:
-            # What is held can wait; all other mail should not.
-            self.facts.fault("readmit", error)
-            return
-        if count:
-            self.facts.service("readmitted", entries=count)
-            for name in senders:
-                self._scheduler.notice(name)
 
     async def _count_what_is_left(self) -> None:
         # To say how much is left is no reason to fail at the last.
@@ -297,3 +339,7 @@ class Daemon:
             await asyncio.wait([task])
 
         self._stack.push_async_callback(ended)
+
+
+async def _nothing() -> None:
+    """Undo what has done nothing yet."""

@@ -1,6 +1,7 @@
 """What a reload puts in force: configuration, rules and certificates, all or nothing.
 
-Part of the composition root. Knows no part of the daemon but those that read what is in force.
+Part of the composition root. Knows no part of the daemon but those that read what is in force; what
+else a reload changes prepares itself, and is put in force at the same stroke.
 """
 
 from __future__ import annotations
@@ -8,18 +9,35 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from relay.config.complaint import ConfigurationError
 from relay.config.configuration import Configuration
+from relay.config.difference import differences
 from relay.config.loader import load
 from relay.facts import Facts
 from relay.observe.metrics import Metrics
 from relay.policy.ruleset import Ruleset
 from relay.smtp.tls import TlsInForce
+from relay.supervisor import Supervisor
 from relay.web.admin import Reloaded
 from relay.wiring import UnusableError, needs_restart, tls_contexts
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A part of a reload, ready: one of the two follows."""
+
+    enact: Callable[[], None]
+    """Puts it in force; waits for nothing, and cannot fail."""
+    undo: Callable[[], Awaitable[None]]
+
+
+Prepare: TypeAlias = Callable[[Configuration], Awaitable[Step]]
+"""Makes a step ready; raises UnusableError, or OSError where the machine refuses."""
 
 
 class RulesInForce:
@@ -61,8 +79,13 @@ class InForce:
         def enforce() -> None:
             self.configuration = found
             # With the rules: what names a client is half here and half there.
+            for name in [name for name in self.tls if name not in contexts]:
+                del self.tls[name]
             for name, context in contexts.items():
-                self.tls[name].current = context
+                if name in self.tls:
+                    self.tls[name].current = context
+                else:
+                    self.tls[name] = TlsInForce(context)
             self.rules.current = ruleset
 
         return found, enforce
@@ -71,7 +94,8 @@ class InForce:
 class Reloading:
     """Reloads one after another, and tells how each went.
 
-    `settle` is awaited once new rules are in force; it returns warnings for whoever asked.
+    `prepares` are the parts that change with the rules. `settle` is awaited once all is in force,
+    with what was before; it returns warnings for whoever asked.
     """
 
     def __init__(
@@ -79,11 +103,16 @@ class Reloading:
         in_force: InForce,
         metrics: Metrics,
         facts: Facts,
-        settle: Callable[[], Awaitable[list[str]]],
+        supervisor: Supervisor,
+        *,
+        prepares: Sequence[Prepare],
+        settle: Callable[[Configuration], Awaitable[list[str]]],
     ) -> None:
         self._in_force = in_force
         self._metrics = metrics
         self._facts = facts
+        self._supervisor = supervisor
+        self._prepares = prepares
         self._settle = settle
         self._one_at_a_time = asyncio.Lock()
 
@@ -94,22 +123,44 @@ class Reloading:
     async def reload(self) -> Reloaded:
         """Put a new configuration in force, all or nothing."""
         async with self._one_at_a_time:
+            self._supervisor.reloading()
+            was = self._in_force.configuration.generation
             try:
-                found, enforce = await asyncio.to_thread(self._in_force.read_again)
-            except ConfigurationError as error:
-                return self._refuse(tuple(str(complaint) for complaint in error.complaints))
-            except UnusableError as error:
-                return self._refuse(error.complaints)
-            enforce()
-            self._succeeded()
-            warnings = [str(warning) for warning in found.warnings]
-            warnings += await self._settle()
-            for warning in warnings:
-                self._facts.service("configuration_warning", complaint=warning)
-            self._facts.service("reloaded", generation=found.generation)
-            return Reloaded((), tuple(warnings))
+                reloaded = await self._reload()
+            finally:
+                now = self._in_force.configuration.generation
+                refused = "" if now > was else "; the reload was refused"
+                self._supervisor.ready(f"configuration {now} is in force{refused}")
+            return reloaded
 
-    def _refuse(self, complaints: tuple[str, ...]) -> Reloaded:
+    async def _reload(self) -> Reloaded:
+        steps: list[Step] = []
+        try:
+            found, enforce = await asyncio.to_thread(self._in_force.read_again)
+            for prepare in self._prepares:
+                steps.append(await prepare(found))  # noqa: PERF401 - undone one by one, too
+        except ConfigurationError as error:
+            return await self._refuse(steps, tuple(str(one) for one in error.complaints))
+        except UnusableError as error:
+            return await self._refuse(steps, error.complaints)
+        except OSError as error:
+            return await self._refuse(steps, (error.strerror or str(error),))
+        before = self._in_force.configuration
+        enforce()
+        for step in steps:
+            step.enact()
+        self._succeeded()
+        warnings = [str(warning) for warning in found.warnings]
+        warnings += await self._settle(before)
+        for warning in warnings:
+            self._facts.service("configuration_warning", complaint=warning)
+        changes = "; ".join(differences(before, found)) or "none"
+        self._facts.service("reloaded", generation=found.generation, changes=changes)
+        return Reloaded((), tuple(warnings))
+
+    async def _refuse(self, steps: Sequence[Step], complaints: tuple[str, ...]) -> Reloaded:
+        for step in steps:
+            await step.undo()
         self._metrics.reload_successful.set(False)
         self._facts.service("reload_refused", complaints="; ".join(complaints))
         return Reloaded(complaints, ())

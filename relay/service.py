@@ -6,16 +6,17 @@ Does not know what the daemon is made of.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import faulthandler
 import gc
 import os
 import signal
-import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
+from relay.activation import Inherited
 from relay.daemon import Daemon
+from relay.supervisor import Supervisor
 
 # EX_SOFTWARE: a part of ours died; the supervisor starts us again.
 BROKEN: Final = 70
@@ -39,12 +40,15 @@ def run(main: Callable[[], Awaitable[int]]) -> int:
 
 async def serve(path: Path) -> int:
     """Run the daemon until SIGTERM or SIGINT; SIGHUP reloads. Returns an exit code."""
+    # The watchdog ends us by SIGABRT: where each thread was is all that is left to learn from.
+    faulthandler.enable()
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     # Before anything else: a SIGHUP that comes while we start must not end us.
     loop.add_signal_handler(signal.SIGHUP, lambda: None)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    daemon = Daemon(path)
+    supervisor = Supervisor(os.environ)
+    daemon = Daemon(path, inherited=Inherited.found(os.environ), supervisor=supervisor)
     reloads: set[asyncio.Task[None]] = set()
 
     async def reload() -> None:
@@ -61,9 +65,9 @@ async def serve(path: Path) -> int:
     async with daemon:
         _spare_what_stays()
         loop.add_signal_handler(signal.SIGHUP, begin_reload)
-        notify("READY=1")
+        supervisor.ready("configuration 1 is in force")
         was_told = await daemon.wait(stop)
-        notify("STOPPING=1")
+        supervisor.stopping()
     return 0 if was_told else BROKEN
 
 
@@ -74,20 +78,3 @@ def _spare_what_stays() -> None:
     """
     gc.freeze()
     gc.enable()
-
-
-def notify(state: str) -> None:
-    """Tell systemd (sd_notify(3)); nothing happens without it."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address:
-        return
-    if address.startswith("@"):
-        # An abstract socket (unix(7)).
-        address = "\0" + address[1:]
-    with (
-        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notifier,
-        # Whoever set the variable has gone: no reason not to serve.
-        contextlib.suppress(OSError),
-    ):
-        notifier.connect(address)
-        notifier.sendall(state.encode())

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from relay.activation import HTTP, Inherited
 from relay.config.values import ListenAddress
 from relay.facts import Facts
 from relay.web.site import Site
@@ -19,15 +20,16 @@ from relay.wiring import naming
 class Serving:
     """Opens sites, each of which is closed with `stack`."""
 
-    def __init__(self, stack: AsyncExitStack, facts: Facts) -> None:
+    def __init__(self, stack: AsyncExitStack, facts: Facts, inherited: Inherited) -> None:
         self._stack = stack
+        self._inherited = inherited
         self._facts = facts
 
     async def listen(self, app: web.Application, name: str, at: ListenAddress) -> int:
         """Serve on a TCP port, and return it. Raises OSError that names the setting."""
         site = self._site(app)
         with naming(f"http.{name} {at}"):
-            port = await site.listen(at.host, at.port)
+            port = await site.listen(at.host, at.port, self._inherited.of(f"{HTTP}{name}"))
         self._facts.service("listening", http=name, port=port)
         return port
 

@@ -6,7 +6,7 @@ Looks, and changes nothing. Part of the composition root: it sees the concrete a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import inf
 from typing import Any
 
@@ -19,18 +19,22 @@ from relay.operators import Pause
 from relay.policy.breaker import BreakerState
 from relay.policy.day import Hold
 from relay.ports import SpoolError
+from relay.pulse import Pulse
 from relay.ses.account import SesAccount
-from relay.smtp.listener import FrontDoor
+from relay.smtp.frontdoor import FrontDoor
 from relay.store import Store
 
 
 class Vitals:
-    """Reads the parts of a running daemon. `front_door` is set once the listeners are open."""
+    """Reads the parts of a running daemon, which change under it.
+
+    `front_door` is set once the listeners are open, `pulse` once there is one.
+    """
 
     def __init__(
         self,
         store: Store,
-        accounts: Sequence[SesAccount],
+        accounts: Collection[SesAccount],
         gates: Mapping[AccountName, Gate],
         metrics: Metrics,
         log: LogWriter,
@@ -44,16 +48,29 @@ class Vitals:
         """Set once it is known."""
         self._told_dropped = 0
         self.front_door: FrontDoor | None = None
+        self.pulse: Pulse | None = None
         self.is_draining = False
         self.generation = 1
 
+    def complaint(self) -> str:
+        """Return why only a new start would help, or nothing; SES has no say in it."""
+        stuck = () if self.pulse is None else self.pulse.stuck
+        return f"stuck: {', '.join(stuck)}" if stuck else ""
+
     def checks(self) -> Mapping[str, bool]:
         """Return the readiness checks; SES has no say in them."""
+        spool = self._store.spool
         return {
-            "spool": self._store.spool.has_room_for(0),
+            "spool": spool.is_well,
+            # Where mail cannot be kept it is not known what there would be room for.
+            "disk": not spool.is_well or spool.has_room_for(0),
             "listeners": self.front_door is not None,
             "draining": not self.is_draining,
         }
+
+    def health(self) -> Mapping[str, Any]:
+        """Return what `relay health` judges by."""
+        return {"complaint": self.complaint(), "checks": self.checks()}
 
     async def status(self) -> Mapping[str, Any]:
         """Return what `relay status` shows."""

@@ -9,10 +9,11 @@ import re
 import socket
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from relay.config.account_checks import from_patterns
-from relay.config.configuration import AssumedRole, Configuration
-from relay.config.model import Settings
+from relay.config.configuration import AssumedRole, Configuration, ResolvedAccount
+from relay.config.shown import shown
 from relay.config.words import LongLines
 from relay.delivery.gate import Gate
 from relay.facts import Facts
@@ -25,7 +26,7 @@ from relay.ports import Account, Clock
 from relay.ses.account import AccountSettings
 from relay.ses.api import Preference
 from relay.ses.sdk import Role
-from relay.smtp.listener import ListenerSettings
+from relay.smtp.frontdoor import ListenerSettings
 from relay.smtp.settings import AuthWithoutTls, TlsMode, TlsProfile
 from relay.smtp.tls import ServerContext, TlsFiles, server_context
 from relay.store import Inspection, Store
@@ -115,15 +116,9 @@ def _role(role: AssumedRole | None, policy: str) -> Role | None:
     return Role(role.arn, name, policy, role.external_id or "")
 
 
-def gates_of(
-    configuration: Configuration, accounts: Sequence[Account], facts: Facts, clock: Clock
-) -> dict[AccountName, Gate]:
-    """Return what lets mail through to each account."""
-    reserves = {one.name: one.daily_reserve for one in configuration.accounts}
-    return {
-        one.name: Gate(one, facts=facts, clock=clock, reserve=reserves[one.name])
-        for one in accounts
-    }
+def gate_of(resolved: ResolvedAccount, account: Account, facts: Facts, clock: Clock) -> Gate:
+    """Return what lets mail through to an account."""
+    return Gate(account, facts=facts, clock=clock, reserve=resolved.daily_reserve)
 
 
 def sender_desk(
@@ -152,6 +147,15 @@ def queue_desk(
         clock=clock,
         senders=senders,
     )
+
+
+def shown_configuration(configuration: Configuration) -> dict[str, Any]:
+    """Return what is in force, and why, as the admin API tells it."""
+    return {
+        "file": configuration.file,
+        "generation": configuration.generation,
+        "settings": [one._asdict() for one in shown(configuration)],
+    }
 
 
 def topics(configuration: Configuration) -> Topics:
@@ -191,11 +195,24 @@ def naming(what: str) -> Iterator[None]:
         raise type(error)(error.errno, f"{what}: {said}") from error
 
 
-def _opened(settings: Settings) -> list[object]:
-    """Return what of the listeners is taken at start: all but what their TLS is made of."""
-    made_of = {"tls_profile", "certificate", "key", "client_ca"}
-    # Whether clients are asked for certificates at all is part of what a listener offers.
-    return [(one.model_dump(exclude=made_of), one.client_ca is None) for one in settings.listeners]
+def revoked(old: Configuration, new: Configuration) -> frozenset[SenderName]:
+    """Return the senders whose sessions are over: gone, or known or bound by other rules (R8)."""
+
+    def known_by(configuration: Configuration) -> dict[SenderName, object]:
+        verifiers = configuration.verifiers
+        return {
+            SenderName(one.name): (
+                one.login,
+                verifiers.get(SenderName(one.name)),
+                one.certificates,
+                one.networks,
+                one.allowed_from,
+            )
+            for one in configuration.settings.senders
+        }
+
+    now = known_by(new)
+    return frozenset(name for name, was in known_by(old).items() if now.get(name) != was)
 
 
 def needs_restart(old: Configuration, new: Configuration) -> tuple[str, ...]:
@@ -204,13 +221,10 @@ def needs_restart(old: Configuration, new: Configuration) -> tuple[str, ...]:
     changed = [
         name
         for name, was, is_now in (
-            ("listeners", _opened(before), _opened(after)),
-            ("ses.accounts", old.accounts, new.accounts),
             ("spool.path", before.spool.path, after.spool.path),
             ("spool.min_free", before.spool.min_free, after.spool.min_free),
             ("spool.unsafe", before.spool.unsafe, after.spool.unsafe),
             ("http", before.http, after.http),
-            ("log", before.log, after.log),
         )
         if was != is_now
     ]

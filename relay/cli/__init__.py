@@ -14,6 +14,7 @@ from typing import Final
 
 CONFIG_PATH: Final = Path("/etc/ses-relay/relay.yaml")
 CONFIG_VARIABLE: Final = "RELAY_CONFIG"
+ADMIN_VARIABLE: Final = "RELAY_ADMIN"
 ADMIN_PATH: Final = Path("/run/ses-relay/admin.sock")
 
 
@@ -24,6 +25,12 @@ def main() -> None:
             path = Path(os.environ.get(CONFIG_VARIABLE) or CONFIG_PATH)
         case ["serve", "--config" | "-c", name]:
             path = Path(name)
+        case ["health"] | ["health", "--live"]:
+            # Asked every few seconds by whoever watches a container.
+            from relay.cli.health import health  # noqa: PLC0415
+
+            admin = Path(os.environ.get(ADMIN_VARIABLE) or ADMIN_PATH)
+            sys.exit(health(admin, live="--live" in sys.argv))
         case ["queue", *words]:
             # By itself: the program around it has options that are read first, at 0.2 s.
             from relay.cli.queue_app import queue  # noqa: PLC0415 - typer and rich, 100 ms

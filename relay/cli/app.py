@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from relay.cli import ADMIN_PATH, CONFIG_PATH
+from relay.cli.config_app import config as configuration
 from relay.cli.options import AdminOption, ConfigOption, JsonOption, SpoolOption
 from relay.cli.queue_app import queue
 from relay.cli.sender_app import account, sender
@@ -24,6 +25,7 @@ secret = typer.Typer(help="Verifiers for the configuration.", no_args_is_help=Tr
 app.add_typer(queue, name="queue")
 app.add_typer(sender, name="sender")
 app.add_typer(account, name="account")
+app.add_typer(configuration, name="config")
 app.add_typer(suppression, name="suppression")
 app.add_typer(secret, name="secret")
 
@@ -39,11 +41,28 @@ def serve(config: ConfigOption = CONFIG_PATH) -> None:
 
 
 @app.command(
-    epilog="Examples:  relay check --config config/relay.yaml   relay check --spool; echo $?"
+    epilog="Examples:  relay check --config config/relay.yaml   relay check --host --live   "
+    "relay check --spool; echo $?"
 )
 def check(
     config: ConfigOption = CONFIG_PATH,
     *,
+    host: Annotated[
+        bool,
+        typer.Option(
+            "--host",
+            help="This machine too, as the user that runs this: certificates' ends, ports, spool. "
+            "Exit 1 if anything is not fit.",
+        ),
+    ] = False,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live",
+            help="AWS too: whose credentials these are, the quota, whether every address and "
+            "domain in from is verified. Sends nothing. Exit 1 if anything is amiss.",
+        ),
+    ] = False,
     spool: Annotated[
         bool,
         typer.Option(
@@ -56,7 +75,9 @@ def check(
     """Validate the configuration without starting: every complaint at once, exit 78 if any."""
     from relay.cli import serve as verbs  # noqa: PLC0415
 
-    raise typer.Exit(verbs.check_spool(config) if spool else verbs.check(config))
+    if spool:
+        raise typer.Exit(verbs.check_spool(config))
+    raise typer.Exit(verbs.check(config, verbs.Looks(host=host, live=live)))
 
 
 @app.command(epilog="Examples:  relay demo   relay demo --smtp-port 2525")
@@ -81,6 +102,21 @@ def reload(admin: AdminOption = ADMIN_PATH) -> None:
     from relay.cli import verbs  # noqa: PLC0415
 
     verbs.reload(admin)
+
+
+@app.command(epilog="Examples:  relay health   relay health --live; echo $?")
+def health(
+    admin: AdminOption = ADMIN_PATH,
+    *,
+    live: Annotated[
+        bool,
+        typer.Option("--live", help="Only whether it works at all, be mail taken or not."),
+    ] = False,
+) -> None:
+    """Say whether the daemon takes mail, by the exit code: 0 yes, 1 no, 69 there is none."""
+    from relay.cli.health import health as ask  # noqa: PLC0415
+
+    raise typer.Exit(ask(admin, live=live))
 
 
 @app.command(epilog="Examples:  relay status   relay status --json")

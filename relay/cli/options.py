@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from relay.cli import CONFIG_VARIABLE
+from relay.cli import ADMIN_VARIABLE, CONFIG_VARIABLE
 
 ConfigOption = Annotated[
     Path,
@@ -19,7 +19,7 @@ ConfigOption = Annotated[
 AdminOption = Annotated[
     Path,
     typer.Option(
-        "--admin", envvar="RELAY_ADMIN", readable=False, help="Admin socket of the running daemon."
+        "--admin", envvar=ADMIN_VARIABLE, readable=False, help="Admin socket of the running daemon."
     ),
 ]
 SpoolOption = Annotated[

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 from relay.cli.complaints import complain
 from relay.cli.exits import FOUND_BAD, NOT_ALLOWED, OK, TRY_LATER
 from relay.cli.words import say
+from relay.clock import SystemClock
 from relay.config.complaint import ConfigurationError
+from relay.config.configuration import Configuration
 from relay.config.loader import load
+from relay.inspecting import Found, inspect
 from relay.ports import SpoolError, UnsafeSpoolError
 from relay.service import run
 from relay.service import serve as serve_until_stopped
@@ -30,8 +34,15 @@ def serve(path: Path) -> int:
         return NOT_ALLOWED if is_denied else TRY_LATER
 
 
-def check(path: Path) -> int:
-    """Validate the configuration, and the TLS files it names; return an exit code."""
+class Looks(NamedTuple):
+    """What is looked at beside the file and the TLS files it names."""
+
+    host: bool = False
+    live: bool = False
+
+
+def check(path: Path, looks: Looks) -> int:
+    """Validate the configuration, stage by stage; return an exit code."""
     try:
         configuration = load(path, generation=1, environ=os.environ)
         tls_contexts(configuration)
@@ -40,7 +51,22 @@ def check(path: Path) -> int:
     for warning in configuration.warnings:
         say(f"warning: {warning}")
     say(f"{path}: ok")
-    return OK
+    return _told(looks, configuration)
+
+
+def _told(looks: Looks, configuration: Configuration) -> int:
+    """Say what the further stages find; return an exit code."""
+    found: list[Found] = []
+    if looks.host:
+        found += inspect(configuration, SystemClock().now())
+    if looks.live:
+        from relay.surveying import survey  # noqa: PLC0415 - botocore, 0.3 s
+
+        found += survey(configuration)
+    for one in found:
+        mark = {True: "ok", False: "FAILED", None: "warning"}[one.is_fine]
+        say(f"{mark}: {one.words}")
+    return FOUND_BAD if any(one.is_fine is False for one in found) else OK
 
 
 def check_spool(path: Path) -> int:

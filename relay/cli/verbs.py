@@ -50,6 +50,21 @@ def status(admin: Path, *, as_json: bool) -> None:
             show(f"{name}: {value}")
 
 
+def show_config(admin: Path, *, changed: bool, origin: bool, as_json: bool) -> None:
+    """Show what the daemon works by, and why."""
+    from relay.config.shown import spelled  # noqa: PLC0415 - pydantic, 0.2 s
+
+    with _asking(admin) as daemon:
+        answer = daemon.ask("GET", "config")
+    found = [one for one in answer["settings"] if one["is_set"] or not changed]
+    if as_json:
+        show_json(found)
+        return
+    for one in found:
+        value = clean(spelled(one["value"]))
+        show(f"{one['place']}: {value}" + (f"   # {one['origin']}" if origin else ""))
+
+
 def list_suppressions(admin: Path, *, as_json: bool) -> None:
     """List the suppression list."""
     with _asking(admin) as daemon:

@@ -6,11 +6,11 @@ Knows how settings become policy's rules. Does not know YAML, and reads nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from relay.config.complaint import Complaint
+from relay.config.complaint import Complaint, KeyPath, Mark
 from relay.config.model import Account, Settings
 from relay.config.sender import Destinations, Limits, Queue, Rewrite, Sender
 from relay.config.verifiers import Secret
@@ -69,7 +69,8 @@ class Configuration:
 
     `settings` is the file as written, defaults filled in; `hostname`, `accounts`, `tls` (of each
     listener that has it, by name) and `verifiers` are what it takes from elsewhere: the machine,
-    the environment, other files.
+    the environment, other files. `marks` tells where in the file a value stands, `variables` which
+    of the environment's it was made of.
     """
 
     generation: int
@@ -80,6 +81,8 @@ class Configuration:
     tls: Mapping[str, ListenerTlsFiles]
     verifiers: Mapping[SenderName, Secret]
     warnings: tuple[Complaint, ...]
+    marks: Mapping[KeyPath, Mark] = field(default_factory=dict, compare=False)
+    variables: Mapping[KeyPath, tuple[str, ...]] = field(default_factory=dict, compare=False)
 
     def ruleset(self) -> Ruleset:
         """Return what policy decides by."""

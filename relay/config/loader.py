@@ -81,6 +81,8 @@ def load_text(
         tls=resolved.tls,
         verifiers=resolved.verifiers,
         warnings=tuple(_told(source, (finding for finding in findings if finding.is_warning))),
+        marks=source.values,
+        variables=source.variables,
     )
 
 

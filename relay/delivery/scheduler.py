@@ -10,12 +10,14 @@ import asyncio
 from collections.abc import Coroutine, Mapping
 from contextlib import nullcontext
 from datetime import datetime
+from math import inf
 from typing import Final, NamedTuple
 
 from relay.delivery.attempt import Attempt, give_back, hold
 from relay.delivery.calls import Desk
 from relay.delivery.gate import Gate
 from relay.delivery.handover import LEASE, Handover
+from relay.delivery.limits import SenderLimits
 from relay.delivery.lobby import Lobby
 from relay.mail.envelope import AccountName, SenderName
 from relay.policy.allowance import Allowances
@@ -28,9 +30,7 @@ SPOOL_AGAIN: Final = 1.0
 # How long a sender rests whose outcomes cannot be recorded, in seconds: what goes out meanwhile may
 # go out again.
 UNRECORDED_REST: Final = 300.0
-# What a drain waits for at most, in seconds: longer than a call of 40 MB may take, 126. With the
-# grace of clients before it, it is over before the supervisor's patience (TimeoutStopSec of the
-# unit).
+# What a drain waits for at most, in seconds: longer than a call of 40 MB may take, 126.
 DRAIN_LIMIT: Final = 130.0
 _FAR: Final = 3600.0
 
@@ -57,11 +57,15 @@ class Scheduler:
     ) -> None:
         self._desk = desk
         self._lobby = Lobby() if lobby is None else lobby
-        self._allowances = allowances
+        self._limits = SenderLimits(allowances, desk.clock)
         self._rules = rules
         self._gates = gates
         self._wake = asyncio.Event()
         self._draining = False
+        self._drained_by = inf
+        self._awaits_spool = False
+        self.rounds = 0
+        """How often it has come round."""
         # Senders that may have something due now, and those that will at a known time.
         self._awake: set[SenderName] = set()
         self._due: dict[SenderName, datetime] = {}
@@ -75,6 +79,18 @@ class Scheduler:
     def in_flight(self) -> int:
         """Attempts under way."""
         return len(self._attempts)
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether nothing more is started."""
+        return self._draining
+
+    def ping(self) -> None:
+        """Have it come round though there is nothing to do."""
+        # Where it waits for the spool that has to answer, and one that has ended owes no answer.
+        if self._awaits_spool or self._resting.is_set():
+            self.rounds += 1
+        self._wake.set()
 
     def notice(self, sender: SenderName) -> None:
         """Note that the sender has mail that may be due."""
@@ -95,8 +111,11 @@ class Scheduler:
         """Start attempts until `drain` is called."""
         self._resting.clear()
         try:
+            self._awaits_spool = True
             self._awake.update(await self._known_senders())
+            self._awaits_spool = False
             while not self._draining:
+                self.rounds += 1
                 self._wake.clear()
                 self._rouse()
                 deals, wait = self._deals()
@@ -107,20 +126,26 @@ class Scheduler:
         finally:
             self._resting.set()
 
-    async def drain(self) -> None:
-        """Start nothing more; return when the attempts under way are settled.
+    async def finish(self) -> None:
+        """Start nothing more; return when the attempts under way are settled, or take too long.
 
         A call that SES is answering is never cut off: cutting it is what makes duplicates.
         """
         self._draining = True
         self._lobby.close()
-        for gate in self._gates.values():
-            gate.close()
+        now = self._desk.clock.monotonic()
+        self._drained_by = min(self._drained_by, now + DRAIN_LIMIT)
         self._wake.set()
         # A claim under way may still bring entries; they are given back unattempted.
         await self._resting.wait()
         if self._attempts:
-            await asyncio.wait(self._attempts, timeout=DRAIN_LIMIT)
+            await asyncio.wait(self._attempts, timeout=max(0.0, self._drained_by - now))
+
+    async def drain(self) -> None:
+        """Let nobody ask SES any more; return when no attempt is under way."""
+        for gate in self._gates.values():
+            gate.close()
+        await self.finish()
         for attempt in self._attempts:
             # Its outcome cannot be recorded; the mark on it says so to the next start.
             self._desk.facts.fault("drain", TimeoutError("an attempt could not be settled in time"))
@@ -153,7 +178,7 @@ class Scheduler:
             waiting = by_account.get(account, {})
             ceilings = {}
             for name, sender in waiting.items():
-                ceiling, pause = self._ceiling(ruleset, sender)
+                ceiling, pause = self._limits.ceiling(ruleset, sender)
                 if ceiling is not None:
                     ceilings[name] = ceiling
                     wait = min(wait, pause)
@@ -199,16 +224,9 @@ class Scheduler:
                 by_account.setdefault(sender.route.account, {})[name] = now_in_force
         return by_account, orphans, wait
 
-    def _ceiling(self, ruleset: Ruleset, sender: Sender) -> tuple[int | None, float]:
-        """Return how many of its messages the sender's own limits let go now; if 0, the wait."""
-        if not sender.limits.is_paced:
-            return None, _FAR
-        now = self._desk.clock.monotonic()
-        allowance = self._allowances.of(sender, ruleset.generation, now)
-        whole = allowance.messages(now)
-        return whole, _FAR if whole else allowance.wait(now)
-
     async def _start(self, deal: Deal) -> None:
+        if deal.account is not None and deal.account not in self._gates:
+            return  # a reload has taken it away since: its senders have another
         if self._lobby and deal.account is not None:
             deal = self._serve(deal, deal.account)
             if not deal.wants:
@@ -216,6 +234,7 @@ class Scheduler:
         desk, wants = self._desk, deal.wants
         now = desk.clock.now()
         gate = None if deal.account is None else self._gates[deal.account]
+        self._awaits_spool = True
         try:
             with nullcontext() if gate is None else gate.keep(deal.room):
                 claims = await desk.queue.claim(
@@ -224,6 +243,8 @@ class Scheduler:
         except SpoolError:
             await self._sleep(SPOOL_AGAIN)
             return
+        finally:
+            self._awaits_spool = False
         ruleset = self._rules.current
         taken, called = dict.fromkeys(wants, 0), 0
         for claim in claims.taken:
@@ -259,11 +280,7 @@ class Scheduler:
 
     def _hand_over(self, handover: Handover) -> None:
         sender = handover.sender
-        if sender.limits.is_paced:
-            now = self._desk.clock.monotonic()
-            allowance = self._allowances.of(sender, handover.generation, now)
-            allowance.take_message(now)
-            allowance.take_recipients(handover.recipients, now)
+        self._limits.charge(sender, handover.generation, handover.recipients)
         task = self._run(handover.run(), sender, handover.recipients)
         self._attempts.add(task)
         task.add_done_callback(
@@ -293,7 +310,9 @@ class Scheduler:
             task.add_done_callback(lambda done: self._ended(done, name))
         else:
             if sender.limits.is_paced:
-                self._charge(sender, ruleset, claim)
+                # What is retried was counted before.
+                fresh = sum(claim.attempts[address] == 1 for address in claim.recipients)
+                self._limits.charge(sender, ruleset.generation, fresh)
             gate = self._gates[sender.route.account]
             attempt = Attempt(self._desk, gate, claim, ruleset, sender)
             task = self._run(attempt.run(), sender, claim.marked)
@@ -301,15 +320,6 @@ class Scheduler:
                 lambda done: self._ended(done, name, must_rest=attempt.is_unrecorded)
             )
         self._attempts.add(task)
-
-    def _charge(self, sender: Sender, ruleset: Ruleset, claim: Claim) -> None:
-        """Count a message towards its sender's limits, once: what is retried was counted before."""
-        now = self._desk.clock.monotonic()
-        allowance = self._allowances.of(sender, ruleset.generation, now)
-        fresh = sum(claim.attempts[address] == 1 for address in claim.recipients)
-        if fresh:
-            allowance.take_message(now)
-            allowance.take_recipients(fresh, now)
 
     def _ended(
         self,

@@ -37,6 +37,7 @@ _ALARMING: Final = frozenset(
         "credentials_missing",
         "reload_refused",
         "sender_paused",
+        "stuck",
         "subscription_waiting",
         "unsubscribed",
     }

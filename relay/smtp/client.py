@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from aiosmtpd.smtp import Session
 
+from relay.mail.envelope import SenderName
 from relay.mail.reply import Refusal
 from relay.policy.admission import Auth, identify
 from relay.policy.ruleset import Ruleset, TraceHeaders
@@ -99,6 +101,13 @@ class Client(Session):
     def has_logged_in(self) -> bool:
         """Whether AUTH has succeeded."""
         return self._proof is not None and self._proof.certificate is None
+
+    def is_any_of(self, senders: Collection[SenderName]) -> bool:
+        """Whether it was found to be one of these, by a proof or by its network."""
+        found = [] if self._proof is None else [self._proof.sender.name]
+        if self._identity is not None and isinstance(self._identity[1], Sender):
+            found.append(self._identity[1].name)
+        return any(name in senders for name in found)
 
     def introduce(self, name: str, *, extended: bool) -> None:
         """Take note of HELO or EHLO."""

@@ -1,4 +1,4 @@
-"""The listeners: who is let in, encrypted and greeted, and how all are drained.
+"""A listener: who is let in, encrypted and greeted.
 
 Does not know what a session says, nor what a PROXY header looks like.
 """
@@ -7,37 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from typing import Any, Final
 
 from relay.policy.sender import Host
 from relay.smtp.doorway import Doorway
 from relay.smtp.offer import Offer
-from relay.smtp.places import Capacity, Place, Places, raise_capacity
+from relay.smtp.places import Capacity, Place, Places
 from relay.smtp.preamble import take_header
 from relay.smtp.proxy import ProxyHeaderError, source
-from relay.smtp.replies import NOTHING_IS_KEPT, SHUTTING_DOWN, TOO_MANY_CONNECTIONS
+from relay.smtp.replies import LISTENER_CHANGED, NOTHING_IS_KEPT, TOO_MANY_CONNECTIONS
 from relay.smtp.session import Session
 from relay.smtp.sessions import Sessions
-from relay.smtp.settings import AuthWithoutTls, Deadlines, ListenerSettings, TlsMode
+from relay.smtp.settings import ListenerSettings, TlsMode
 from relay.smtp.surroundings import Surroundings
 
-__all__ = [
-    "AuthWithoutTls",
-    "Deadlines",
-    "FrontDoor",
-    "Listener",
-    "ListenerSettings",
-    "Surroundings",
-    "TlsMode",
-]
-
-# How many seconds our last words have to get out, once the time to finish is over.
-_LAST_WORDS: Final = 1.0
 # Why a client is not even greeted, as facts have it.
 _GOODBYES: Final = {"limit": TOO_MANY_CONNECTIONS, "spool": NOTHING_IS_KEPT}
 
@@ -55,17 +40,17 @@ class Listener:
         self.sessions = Sessions(self.places)
         self._surroundings = surroundings
         self._offer = Offer(settings)
-        self._doorway: Doorway | None = None
+        self.doorway: Doorway | None = None
+        """Where connections come from; None until it begins, and once it is closed."""
         self._arriving: set[asyncio.Task[None]] = set()
         self._is_implicit = settings.tls is TlsMode.IMPLICIT
         self.port = 0
         """The port listened on; 0 until then."""
 
-    async def start(self) -> None:
-        """Open the socket; raise OSError when that cannot be."""
-        exhausted = partial(self._surroundings.facts.fault, "smtp.accept")
-        self._doorway = Doorway(asyncio.get_running_loop(), self._arrived, exhausted)
-        self.port = await self._doorway.open(self.settings.host, self.settings.port)
+    def begin(self, doorway: Doorway) -> None:
+        """Let in who comes there."""
+        self.doorway, self.port = doorway, doorway.port
+        doorway.let_in(self._arrived)
 
     def _arrived(self, wire: socket.socket, peer: Host) -> None:
         """Let a connection in, or send it away."""
@@ -151,82 +136,30 @@ class Listener:
     def _refused(self, peer: Host, reason: str) -> None:
         self._surroundings.facts.connection_refused(self.settings.name, str(peer), reason)
 
+    def retire(self) -> None:
+        """Make room for another with this name or address: each session ends once it owes nothing.
+
+        Its doorway stays open; whoever has it next lets in who comes there.
+        """
+        self.doorway = None
+        self.sessions.part(LISTENER_CHANGED)
+
+    @property
+    def is_deserted(self) -> bool:
+        """Whether nobody is connected, or about to be."""
+        return not (self.sessions or self._arriving)
+
     def close(self) -> None:
         """Accept no more connections; sessions go on."""
-        if self._doorway is not None:
-            self._doorway.close()
-            self._doorway = None
-        # Whoever is still in the handshake has been promised nothing.
-        for task in self._arriving:
-            task.cancel()
+        if self.doorway is not None:
+            self.doorway.close()
+            self.doorway = None
+        # Whoever is still in a handshake has been promised nothing; any other is told in a moment.
+        if self._is_implicit or self.settings.trusted_proxies:
+            for task in self._arriving:
+                task.cancel()
 
     async def gone(self) -> None:
         """Return once nobody is connected. Only after `close`."""
         await asyncio.gather(*self._arriving, return_exceptions=True)
         await self.sessions.gone()
-
-
-class FrontDoor:
-    """All listeners of the relay."""
-
-    def __init__(self, listeners: Sequence[ListenerSettings], surroundings: Surroundings) -> None:
-        # aiosmtpd logs each command a client sends; what happened is told by Facts.
-        logging.getLogger("mail.log").setLevel(logging.ERROR)
-        capacity = raise_capacity()
-        self.listeners = [Listener(settings, surroundings, capacity) for settings in listeners]
-
-    async def start(self) -> None:
-        """Open all sockets, or none: raise OSError when one cannot be opened."""
-        try:
-            for listener in self.listeners:
-                await listener.start()
-        except BaseException:
-            self._close()
-            raise
-
-    @property
-    def ports(self) -> dict[str, int]:
-        """The port of each listener, by its name."""
-        return {listener.settings.name: listener.port for listener in self.listeners}
-
-    async def drain(
-        self, grace: float, answered: Callable[[], Awaitable[None]] | None = None
-    ) -> None:
-        """Take no more mail; return once all sessions are gone.
-
-        A client that is sending content, or waiting for its reply, has `grace` seconds to finish.
-        One that waits for SES has until `answered` returns: no call is begun then, and none under
-        way.
-        """
-        self._close()
-        for listener in self.listeners:
-            listener.sessions.part(SHUTTING_DOWN)
-        if await self._gone(within=grace):
-            return
-        for listener in self.listeners:
-            listener.sessions.cut_short(SHUTTING_DOWN)
-        if await self._gone(within=_LAST_WORDS):
-            return
-        if answered is not None:
-            for listener in self.listeners:
-                listener.sessions.abort(spare_owed=True)
-            await answered()
-            if await self._gone(within=_LAST_WORDS):
-                return
-        for listener in self.listeners:
-            listener.sessions.abort()
-        await self._gone(within=None)
-
-    def _close(self) -> None:
-        for listener in self.listeners:
-            listener.close()
-
-    async def _gone(self, *, within: float | None) -> bool:
-        """Wait until all sessions are gone; False when that takes too many seconds."""
-        try:
-            async with asyncio.timeout(within):
-                for listener in self.listeners:
-                    await listener.gone()
-        except TimeoutError:
-            return False
-        return True

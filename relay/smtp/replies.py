@@ -102,4 +102,6 @@ NOT_SMTP: Final = Reply(421, "4.7.0", "This is an SMTP server, closing connectio
 TOO_MANY_AUTH_FAILURES: Final = Reply(421, "4.7.0", "Too many failed authentications")
 SESSION_TOO_LONG: Final = Reply(421, "4.3.2", "This session has lasted long enough; connect again")
 CREDENTIALS_CHANGED: Final = Reply(421, "4.7.0", "Your login has changed; connect again")
+SENDER_CHANGED: Final = Reply(421, "4.7.0", "The rules for this sender have changed; connect again")
+LISTENER_CHANGED: Final = Reply(421, "4.3.2", "This service has changed; connect again")
 OCTETS_BEHIND_STARTTLS: Final = Reply(554, "5.5.0", "Octets followed STARTTLS, closing connection")

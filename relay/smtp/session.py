@@ -7,9 +7,10 @@ Transfer. Does not know sockets.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import ClassVar
 
+from relay.mail.envelope import SenderName
 from relay.smtp import replies
 from relay.smtp.addressing import Addressing
 from relay.smtp.dialogue import Command
@@ -50,6 +51,10 @@ class Session(Transfer):
         """Begin the session."""
         self._sessions.add(self)
         self.facts.session_opened(self.session_id, self.settings.name, str(self.peer))
+
+    def is_any_of(self, senders: Collection[SenderName]) -> bool:
+        """Whether the client was found to be one of these senders."""
+        return self.has_begun and self.client.is_any_of(senders)
 
     @property
     def has_begun(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from relay.mail.reply import Reply
 from relay.smtp.connection import Connection
@@ -40,6 +41,12 @@ class Sessions:
         self._parting = reply
         for session in tuple(self._open):
             session.part(reply)
+
+    def part_some(self, reply: Reply, whom: Callable[[Connection], bool]) -> None:
+        """Ask those sessions to end; others, and those to come, go on."""
+        for session in tuple(self._open):
+            if whom(session):
+                session.part(reply)
 
     def cut_short(self, reply: Reply) -> None:
         """Ask no longer: say this and hang up, even where content is still to come."""

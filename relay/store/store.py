@@ -52,9 +52,10 @@ from relay.store.writer import Writer
 class Store:
     """An open spool directory. Made by `open`; closed by `close`, or by leaving it as a context.
 
-    `measure` looks at what the directory takes and has left. `shrink` gives some free pages back to
-    the disk; it is to be called by whoever has the time (Writer). `on_death` is called in the loop
-    if a writer ends by a fault of ours: nothing more can be kept.
+    `writer` and `record_writer` are for whoever sees whether they come round. `measure` looks at
+    what the directory takes and has left. `shrink` gives some free pages back to the disk; it is to
+    be called by whoever has the time (Writer). `on_death` is called in the loop if a writer ends by
+    a fault of ours: nothing more can be kept.
     """
 
     spool: AcceptedMail
@@ -67,6 +68,8 @@ class Store:
     notes: StoredNotes
     pauses: StoredPauses
     recovered: Recovered
+    writer: Writer
+    record_writer: Writer
     measure: Callable[[], Awaitable[Measure]]
     shrink: Callable[[], Awaitable[int]]
     on_death: Callable[[Exception], None] = lambda _: None
@@ -231,6 +234,8 @@ class Store:
                 notes=StoredNotes(spool_writer),
                 pauses=StoredPauses(spool_writer, uptime),
                 recovered=recovered,
+                writer=spool_writer,
+                record_writer=record_writer,
                 measure=measure,
                 shrink=shrink,
                 _parts=parts.pop_all(),

@@ -66,6 +66,10 @@ class WriterThread:
         self._measured_at = float("-inf")
         self._cut_due = float("-inf")
         self._thread: threading.Thread | None = None
+        self.rounds = 0
+        """How often it has come round."""
+        self.began: float | None = None
+        """Since when the disk has been at work for it; None while it is not."""
         self.readers: list[StandAside] = []
         """Who reads the database, and breaks off when the log has grown too long."""
         # Looked at about once a second; the loop reads them.
@@ -137,6 +141,7 @@ class WriterThread:
                     self._health.note(None)
                     self._work(connection)
                     return
+            self.rounds += 1
             try:
                 arrived = self._waiting.get(timeout=REOPEN)
             except queue.Empty:
@@ -169,11 +174,14 @@ class WriterThread:
 
     def _serve(self, connection: sqlite3.Connection, log: Log) -> bool:
         """Take what has arrived and make it durable; False once the end was reached."""
+        self.rounds += 1
+        self.began = None
         if not self._stock:
             self._take_in(self._next(connection, log))
         with contextlib.suppress(queue.Empty):
             while len(self._stock) < BATCH and not self._ending:
                 self._take_in(self._waiting.get_nowait())
+        self.began = self._monotonic()
         if not self._health.is_well:
             self._health.try_again(connection)
         self._picked = picked = self._pick()

@@ -29,6 +29,9 @@ T = TypeVar("T")
 # pages need not wait for the file to grow.
 _GIVEN_BACK: Final = 256
 _KEPT_FREE: Final = 64 * 1024 * 1024  # octets
+# After so many seconds at one commit the disk is no place for more mail; looked at once a second.
+SLOW: Final = 5.0
+_LOOK: Final = 1.0
 # As much as the reserve, and what must be free beside it, in half a minute.
 _STEPS_WHEN_FULL: Final = 32
 
@@ -60,6 +63,9 @@ class Writer:
         self._on_death = died
         self._loop = asyncio.get_running_loop()
         self._opened: asyncio.Future[None] = self._loop.create_future()
+        self._monotonic = monotonic
+        self._turned = turned
+        self._is_slow = False
         self.health = Health(
             self._database,
             reserve,
@@ -84,7 +90,12 @@ class Writer:
     @property
     def is_well(self) -> bool:
         """Whether what is given to it can be expected to become durable."""
-        return self.health.is_well and not self._closed
+        return self.health.is_well and not (self._is_slow or self._closed)
+
+    @property
+    def rounds(self) -> int:
+        """How often the thread has come round; `ping` has it come round once more."""
+        return self._thread.rounds
 
     @property
     def free_octets(self) -> int:
@@ -202,7 +213,11 @@ class Writer:
         """Have it tried now whether the disk takes a commit again; `is_well` tells."""
         if not self._closed:
             self.health.is_asked = True
-            self._thread.put([])
+            self.ping()
+
+    def ping(self) -> None:
+        """Have the thread come round though there is nothing to do."""
+        self._thread.put([])
 
     async def shrink(self) -> int:
         """Give some of the free pages back to the disk; return how many octets those were.
@@ -232,6 +247,31 @@ class Writer:
             self._failed(failure)
         for operation in batch.operations:
             operation.end()
+        if self._is_slow:
+            self._turn_quick()
+
+    async def watch(self) -> None:
+        """See whether the disk takes too long over a commit, again and again, until cancelled."""
+        while True:
+            self._look()
+            await asyncio.sleep(_LOOK)
+
+    def _look(self) -> None:
+        began = self._thread.began
+        is_slow = began is not None and self._monotonic() - began >= SLOW
+        if is_slow and not self._is_slow:
+            self._is_slow = True
+            # Else it is known that it is not well, and this may be the attempt to mend it.
+            if self.health.is_well:
+                why = f"{self._database}: the disk has been at one commit for {SLOW:g} seconds"
+                self._turned(False, why)
+        elif self._is_slow and not is_slow:
+            self._turn_quick()
+
+    def _turn_quick(self) -> None:
+        self._is_slow = False
+        if self.health.is_well:
+            self._turned(True, "")
 
     def _has_opened(self, error: BaseException | None) -> None:
         if self._opened.done():

@@ -44,6 +44,10 @@ class Desk:
     status: Callable[[], Awaitable[Mapping[str, Any]]]
     accounts: Callable[[], Sequence[Mapping[str, Any]]]
     """How each account is doing."""
+    configuration: Callable[[], Mapping[str, Any]]
+    """What is in force, and why."""
+    health: Callable[[], Mapping[str, Any]]
+    """Whether a new start is needed, and whether mail is taken."""
     senders: SenderDesk
 
 
@@ -54,6 +58,8 @@ def admin(desk: Desk) -> web.Application:
     app.router.add_get("/v1/status", api.status)
     app.router.add_post("/v1/reload", api.reload)
     app.router.add_get("/v1/accounts", api.list_accounts)
+    app.router.add_get("/v1/config", api.show_configuration)
+    app.router.add_get("/v1/health", api.show_health)
     SenderResources(desk.senders).add_to(app)
     app.router.add_get("/v1/suppressions", api.list_suppressions)
     app.router.add_get("/v1/suppressions/{address}", api.show_suppression)
@@ -83,6 +89,12 @@ class _Api:
 
     async def list_accounts(self, _request: web.Request) -> web.Response:
         return resource.json_answer({"accounts": self._desk.accounts()})
+
+    async def show_configuration(self, _request: web.Request) -> web.Response:
+        return resource.json_answer(self._desk.configuration())
+
+    async def show_health(self, _request: web.Request) -> web.Response:
+        return resource.json_answer(self._desk.health())
 
     async def list_suppressions(self, request: web.Request) -> web.Response:
         after, limit = resource.page(request)

@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -55,11 +56,18 @@ class Site:
             raise ConnectionResetError("the site is closed")
         await asyncio.get_running_loop().connect_accepted_socket(server, connection)
 
-    async def listen(self, host: str, port: int) -> int:
-        """Serve on a TCP port; return it (port 0 takes a free one). Raises OSError."""
+    async def listen(self, host: str, port: int, inherited: Sequence[socket.socket] = ()) -> int:
+        """Serve on a TCP port; return it (port 0 takes a free one). Raises OSError.
+
+        Where somebody else listens for us, on the first of those sockets, which stays open.
+        """
         await self._runner.setup()
         loop = asyncio.get_running_loop()
-        self._listening = await loop.create_server(self._meet, host, port, reuse_address=True)
+        if inherited:
+            ours = inherited[0].dup()
+            self._listening = await loop.create_server(self._meet, sock=ours)
+        else:
+            self._listening = await loop.create_server(self._meet, host, port, reuse_address=True)
         address: tuple[str, int] = self._listening.sockets[0].getsockname()[:2]
         return address[1]
 

@@ -17,9 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from relay import daemon
 from relay.delivery.scheduler import Scheduler
 from relay.mail.entry import State
+from relay.readmission import Readmission
 from relay.ses import connection as calls
 from relay.smtp.connection import Connection as Session
 from relay.store import draft, ledger, mover, recovery, returning, schema, settling
@@ -285,9 +285,9 @@ POINTS: Final[dict[str, Point]] = {
         _statement("PRAGMA user_version = "), nudge=Nudge.MIGRATION
     ),
     # While it is told to do something else.
-    "reload: rules in force": Point(_before(daemon.Daemon, "_orphaned"), 3, nudge=Nudge.RELOAD),
+    "reload: rules in force": Point(_before(Readmission, "orphaned"), 3, nudge=Nudge.RELOAD),
     "reload: held mail let go": Point(_commit("readmitted", "before"), 2, nudge=Nudge.RELOAD),
-    "stop: before it drains": Point(_before(Scheduler, "drain"), nudge=Nudge.STOP),
+    "stop: before it drains": Point(_before(Scheduler, "finish"), nudge=Nudge.STOP),
     "stop: before the spool is closed": Point(_before(Store, "close"), nudge=Nudge.STOP),
 }
 """Every point, in the order of a mail's life."""

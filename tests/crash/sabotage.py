@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from relay.delivery.scheduler import Scheduler
 from relay.ports import Claim, ContentFile
-from relay.smtp.listener import FrontDoor
+from relay.smtp.frontdoor import FrontDoor
 from relay.store import claiming, disk, draft, ledger, mover, recovery, schema
 from relay.store.queue import EntryQueue
 from relay.store.settling import retire
@@ -152,13 +152,13 @@ def _stop_cuts_calls() -> None:
         for attempt in scheduler._attempts:
             attempt.cancel()
 
-    before(Scheduler, "drain", drains)
+    before(Scheduler, "finish", drains)
 
 
 def _stop_cuts_replies() -> None:
     async def drain(self: FrontDoor, _grace: float) -> None:
-        self._close()
         for listener in self.listeners:
+            listener.close()
             listener.sessions.abort()
         await self._gone(within=None)
 

@@ -98,7 +98,8 @@ class Victim:
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal, unless it has ended."""
-        if number is not signal.SIGHUP:
+        # One that stops serves until it waits for nothing but its clients.
+        if number is signal.SIGKILL:
             self.up.clear()
         if self._child is not None:
             self._child.send_signal(number)

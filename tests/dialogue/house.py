@@ -21,7 +21,7 @@ from relay.policy.allowance import Allowances
 from relay.policy.sender import Limits, Sender
 from relay.smtp.auth import Verifier
 from relay.smtp.connection import Connection
-from relay.smtp.listener import Deadlines, FrontDoor, ListenerSettings, Surroundings, TlsMode
+from relay.smtp.frontdoor import Deadlines, FrontDoor, ListenerSettings, Surroundings, TlsMode
 from relay.smtp.places import Place, Places
 from relay.smtp.tls import TlsFiles, TlsInForce, server_context
 from tests.builders import a_ruleset, a_sender

@@ -13,7 +13,7 @@ from relay.mail.envelope import SenderName
 from relay.policy.sender import Limits, OverLimit, QueueShare, Rate
 from relay.ports import SpoolError, SpoolFullError
 from relay.smtp.chunks import OVERRUN
-from relay.smtp.listener import Deadlines
+from relay.smtp.frontdoor import Deadlines
 from tests.dialogue.house import CONTENT, Caller, a_house, a_known_sender, until
 
 
@@ -224,7 +224,7 @@ async def test_a_drain_lets_a_mail_in_chunks_be_finished() -> None:
         await reach_bdat(caller)
         await send_chunk(caller, CONTENT)
         drained = asyncio.create_task(house.door.drain(5))
-        await until(lambda: house.door.listeners[0]._doorway is None)
+        await until(lambda: house.door.listeners[0].doorway is None)
         assert (await send_chunk(caller, b"more\r\n")).endswith(" received")
         assert (await send_chunk(caller, b"", last=True)).startswith("250 2.0.0 Ok queued as ")
         assert await caller.rest() == b"421 4.3.2 Service shutting down\r\n"

@@ -14,7 +14,7 @@ from relay.policy.admission import Auth
 from relay.policy.ruleset import TraceHeaders
 from relay.policy.sender import Limits, LineEndings, QueueShare
 from relay.ports import SpoolError, SpoolFullError
-from relay.smtp.listener import Deadlines, TlsMode
+from relay.smtp.frontdoor import Deadlines, TlsMode
 from relay.smtp.session import Session
 from relay.smtp.transfer import OVERRUN
 from tests.builders import a_ruleset, an_address

@@ -13,7 +13,7 @@ import pytest
 
 from relay.policy.admission import Auth
 from relay.smtp.connection import Connection
-from relay.smtp.listener import AuthWithoutTls, Deadlines, TlsMode
+from relay.smtp.frontdoor import AuthWithoutTls, Deadlines, TlsMode
 from tests.dialogue.house import (
     CONTENT,
     PATIENT,

@@ -15,7 +15,7 @@ import pytest
 
 from relay.policy.sender import OnSuppressed
 from relay.smtp import connection, turns
-from relay.smtp.listener import Deadlines
+from relay.smtp.frontdoor import Deadlines
 from relay.smtp.reception import Reception
 from relay.smtp.session import Session
 from tests.dialogue.house import CONTENT, Caller, House, a_house, a_known_sender, until

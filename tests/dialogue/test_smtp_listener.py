@@ -12,7 +12,7 @@ import pytest
 
 from relay.policy.admission import Auth
 from relay.smtp import doorway
-from relay.smtp.listener import FrontDoor, ListenerSettings, TlsMode
+from relay.smtp.frontdoor import FrontDoor, ListenerSettings, TlsMode
 from relay.smtp.offer import Offer
 from relay.smtp.replies import SHUTTING_DOWN
 from relay.smtp.session import Session

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from relay.policy.admission import Auth
-from relay.smtp.listener import Deadlines, TlsMode
+from relay.smtp.frontdoor import Deadlines, TlsMode
 from tests.dialogue.house import CONTENT, Caller, House, a_house, a_listener
 
 # Nothing rings without stress, and with it in no time.

@@ -33,7 +33,7 @@ from relay.mail.feedback import Suppression, SuppressionReason
 from relay.policy.admission import Auth
 from relay.policy.rewrite import Rewrite
 from relay.policy.sender import OnSuppressed
-from relay.smtp.listener import AuthWithoutTls, TlsMode
+from relay.smtp.frontdoor import AuthWithoutTls, TlsMode
 from tests.builders import ARRIVED
 from tests.dialogue.house import (
     Caller,

@@ -12,7 +12,7 @@ from relay.policy.sender import Limits, OverLimit, Rate
 from relay.smtp import connection
 from relay.smtp.auth import Verifier
 from relay.smtp.connection import Connection
-from relay.smtp.listener import AuthWithoutTls, Deadlines
+from relay.smtp.frontdoor import AuthWithoutTls, Deadlines
 from relay.smtp.session import Session
 from relay.smtp.throttle import VerifierBusyError
 from tests.builders import a_ruleset, a_sender

@@ -12,7 +12,7 @@ import pytest
 
 from relay.policy.admission import Auth
 from relay.policy.sender import LineEndings
-from relay.smtp.listener import AuthWithoutTls, TlsMode
+from relay.smtp.frontdoor import AuthWithoutTls, TlsMode
 from tests.dialogue.house import CONTENT, Caller, House, a_house, a_listener, trusting
 
 pytestmark = pytest.mark.P7

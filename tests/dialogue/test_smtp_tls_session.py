@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from relay.policy.admission import Auth
-from relay.smtp.listener import Deadlines, TlsMode
+from relay.smtp.frontdoor import Deadlines, TlsMode
 from tests.dialogue.house import (
     CONTENT,
     PATIENT,

@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -86,6 +86,8 @@ class Relay:
     is_alone: bool = False
     """Whether it shares no memory with others, as it does when it is forked: to be measured."""
     env: dict[str, str] = field(default_factory=environment)
+    fds: tuple[int, ...] = ()
+    """What the daemon is given of our open files (tests.system.activated)."""
     lines: list[dict[str, Any]] = field(default_factory=list)
     ports: dict[str, int] = field(default_factory=dict)
     _process: Process | None = None
@@ -97,8 +99,10 @@ class Relay:
         """Start the daemon; return when it says that it has started, or fail with its words."""
         self.lines.clear()
         words = [*self.command, "serve", "--config", str(self.config)]
-        begin = spawn if self.is_alone else begun
-        self._process = await begin(words, self.env)
+        if self.is_alone or self.fds:
+            self._process = await spawn(words, self.env, fds=self.fds)
+        else:
+            self._process = await begun(words, self.env)
         self._reading = asyncio.create_task(self._read())
         await self.logged("relay.started")
         for line in self.lines:
@@ -212,12 +216,15 @@ async def begun(words: list[str], env: Mapping[str, str], *, joined: bool = Fals
     return await spawn(words, env, joined=joined)
 
 
-async def spawn(words: list[str], env: Mapping[str, str], *, joined: bool = False) -> Process:
-    """Begin a program."""
+async def spawn(
+    words: list[str], env: Mapping[str, str], *, joined: bool = False, fds: Collection[int] = ()
+) -> Process:
+    """Begin a program, which is given these open files."""
     return await asyncio.create_subprocess_exec(
         *words,
         cwd=ROOT,
         env=dict(env),
+        pass_fds=fds,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT if joined else asyncio.subprocess.PIPE,

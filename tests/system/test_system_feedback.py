@@ -10,6 +10,7 @@ import urllib.request
 
 import pytest
 
+from relay.observe.metrics import READINESS_CHECKS
 from relay.simulator import Simulator
 from tests import sns
 from tests.system.conftest import StartRelay
@@ -40,7 +41,7 @@ async def test_metrics_and_health_tell_what_happened(
     port = relay.ports["metrics"]
     assert await asyncio.to_thread(ask, port, "/healthz") == (200, "ok\n")
     status, checks = await asyncio.to_thread(ask, port, "/readyz")
-    assert (status, set(checks.splitlines())) == (200, {"ok spool", "ok listeners", "ok draining"})
+    assert (status, set(checks.splitlines())) == (200, {f"ok {name}" for name in READINESS_CHECKS})
     _, before = await asyncio.to_thread(ask, port, "/metrics")
     # Born at zero, so that the first event shows as an increase.
     assert 'relay_messages_accepted_total{listener="legacy"} 0.0' in before
@@ -140,10 +141,11 @@ async def test_reload_is_all_or_nothing(start_relay: StartRelay, simulator: Simu
     code, _, said = await relay.cli("reload")
     assert code == 78
     assert "relay.yaml:" in said
-    relay.config.write_text(good.replace("name: legacy", "name: other"))
+    moved = good.replace("path: ", "min_free: 1%\n  path: ")
+    relay.config.write_text(moved.replace("@example.com", "@example.net"))
     code, _, said = await relay.cli("reload")
     assert code == 78
-    assert "listeners: a change here needs a restart" in said
+    assert "spool.min_free: a change here needs a restart" in said
     _, metrics = await asyncio.to_thread(ask, relay.ports["metrics"], "/metrics")
     assert "relay_config_last_reload_successful 0.0" in metrics
 

@@ -10,7 +10,7 @@ import pytest
 from relay.config import Configuration, load_text
 from relay.policy.sender import LineEndings
 from relay.smtp.settings import TlsMode
-from relay.wiring import UnusableError, listener_settings, needs_restart, tls_contexts
+from relay.wiring import UnusableError, listener_settings, needs_restart, revoked, tls_contexts
 from tests.tls import Authority, self_signed, self_signed_rsa
 
 TEXT = """\
@@ -133,7 +133,40 @@ def test_what_tls_is_made_of_needs_no_restart(files: Path, change: tuple[str, st
     ],
     ids=lambda change: change[1],
 )
-def test_what_a_listener_is_needs_a_restart(files: Path, change: tuple[str, str]) -> None:
-    assert needs_restart(configured(files), configured(files, change)) == (
-        "listeners: a change here needs a restart",
-    )
+def test_what_a_listener_is_needs_no_restart_either(files: Path, change: tuple[str, str]) -> None:
+    assert needs_restart(configured(files), configured(files, change)) == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("http: {metrics: '127.0.0.1:9588'}", "http"),
+        ("spool: {path: /srv/relay}", "spool.path"),
+        ("spool: {min_free: 5%}", "spool.min_free"),
+        ("spool: {unsafe: true}", "spool.unsafe"),
+    ],
+)
+def test_what_is_taken_at_start_only_is_named(files: Path, change: str, named: str) -> None:
+    found = configured(files, ("ses: {", f"{change}\nses: {{"))
+    assert needs_restart(configured(files), found) == (f"{named}: a change here needs a restart",)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("    login: erp\n", "    login: other\n"),
+        ("0123456789abcdef0123", "1123456789abcdef0123"),
+        ("10.0.0.0/24", "10.0.0.0/25"),
+        ("[erp.example.com]", "[other.example.com]"),
+        ('from: ["@example.com"]', 'from: ["@example.org"]'),
+        ("name: erp", "name: other"),
+    ],
+    ids=lambda change: change[1],
+)
+def test_a_sender_known_or_bound_otherwise_is_revoked(files: Path, change: tuple[str, str]) -> None:
+    assert revoked(configured(files), configured(files, change)) == {"erp"}
+
+
+def test_a_sender_with_other_limits_is_not_revoked(files: Path) -> None:
+    change = ("    login: erp\n", "    login: erp\n    limits: {rate: 1/s}\n")
+    assert revoked(configured(files), configured(files, change)) == frozenset()

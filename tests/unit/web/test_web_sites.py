@@ -77,6 +77,8 @@ class House:
             reload=self.reload,
             status=self.status,
             accounts=lambda: [{"account": "main", "rate": 14.0}],
+            configuration=lambda: {"settings": []},
+            health=lambda: {"complaint": "", "checks": {"spool": True}},
             senders=SenderDesk(
                 pauses=Pauses(store.pauses),
                 record=self.record,  # type: ignore[arg-type]
@@ -193,9 +195,9 @@ async def test_ready_only_when_every_check_passes() -> None:
     async def exposition() -> bytes:
         return b"x 1\n"
 
-    site = Site(
-        monitoring(exposition, "text/plain; version=0.0.4", lambda: checks), RecordingFacts()
-    )
+    stuck = ""
+    app = monitoring(exposition, "text/plain; version=0.0.4", lambda: checks, lambda: stuck)
+    site = Site(app, RecordingFacts())
     port = await site.listen("127.0.0.1", 0)
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
         async with session.get("/readyz") as answer:
@@ -203,8 +205,12 @@ async def test_ready_only_when_every_check_passes() -> None:
         checks["spool"] = False
         async with session.get("/readyz") as answer:
             assert (answer.status, await answer.text()) == (503, "FAILED spool\nok listeners\n")
-        async with session.get("/healthz") as answer:
-            assert answer.status == 200
+        for path in ("/livez", "/healthz"):
+            async with session.get(path) as answer:
+                assert (answer.status, await answer.text()) == (200, "ok\n")
+        stuck = "stuck: writer"
+        async with session.get("/livez") as answer:
+            assert (answer.status, await answer.text()) == (503, "stuck: writer\n")
         async with session.get("/metrics") as answer:
             assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
     await site.close()
