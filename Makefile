@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz crash power lint format bench million lock schema clean
+.PHONY: help demo test fuzz crash power lint format bench million lock schema docs clean
 
 help: ## Show what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -52,6 +52,10 @@ million: $(VENV)/.dev ## Start the daemon on a million queued messages; fails wh
 
 schema: $(VENV)/.dev ## Write config/relay.schema.json from the model
 	$(BIN)/python -m relay.config.schema > config/relay.schema.json
+
+docs: $(VENV)/.runtime ## Write docs/metrics.md and docs/logs.md from the code
+	$(BIN)/python -m relay.observe.reference > docs/metrics.md
+	$(BIN)/python -m relay.observe.events > docs/logs.md
 
 lock: ## Resolve the dependencies again and pin them with hashes
 	$(PYTHON) -m venv $(VENV)-lock

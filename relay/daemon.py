@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import sys
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
@@ -24,10 +24,9 @@ from relay.delivering import Delivering
 from relay.delivery.pauses import Pauses
 from relay.feedback.certificate import HttpsSnsGateway, SnsGateway
 from relay.feedback.intake import BODY_LIMIT, Intake
-from relay.observe.logs import LogFormat, Logger, Render, make_logger
-from relay.observe.maillog import MailLog
-from relay.observe.metrics import CONTENT_TYPE, Metrics
-from relay.observe.sink import LogWriter
+from relay.observe.logs import Render
+from relay.observe.metrics import CONTENT_TYPE
+from relay.observing import Observing
 from relay.passing import Passage
 from relay.policy.allowance import Allowances
 from relay.policy.retry import AMBIGUOUS_WITHOUT_EVENTS
@@ -39,9 +38,11 @@ from relay.reloading import InForce, Reloading, Step
 from relay.serving import Serving
 from relay.smtp.auth import Verifier
 from relay.smtp.frontdoor import FrontDoor, Surroundings
+from relay.status import Status
 from relay.store import Store
 from relay.supervisor import Supervisor
 from relay.vitals import Vitals
+from relay.watching import Watching
 from relay.web.admin import Desk as AdminDesk
 from relay.web.admin import admin
 from relay.web.monitoring import monitoring
@@ -85,12 +86,10 @@ class Daemon:
         self._inherited = inherited or Inherited()
         self._refuse_strays(self.configuration)
         self._supervisor = supervisor or Supervisor()
-        self._render = render
-        self._log = LogWriter(sys.stdout.buffer)
-        self.metrics = Metrics()
-        self.facts = MailLog(self._logger(self.configuration), self.metrics)
-        self._rules = self._in_force.rules
         self._clock = SystemClock()
+        self._observing = Observing(self.configuration, self._clock, render)
+        self.metrics, self.facts = self._observing.metrics, self._observing.facts
+        self._rules = self._in_force.rules
         self._allowances = Allowances()
         self._gateway = gateway or HttpsSnsGateway(self._clock.monotonic)
         self._failed = asyncio.Event()
@@ -102,7 +101,7 @@ class Daemon:
             self.metrics,
             self.facts,
             self._supervisor,
-            prepares=(self._prepare_log, self._prepare_listeners, self._accounts.prepare),
+            prepares=(self._observing.prepare, self._prepare_listeners, self._accounts.prepare),
             settle=self._settle,
         )
         self.reload = self._reloading.reload
@@ -118,7 +117,7 @@ class Daemon:
                 await self._start()
         except BaseException:
             await self._stack.aclose()
-            self._log.close()
+            self._observing.close()
             raise
         return self
 
@@ -132,7 +131,7 @@ class Daemon:
                 await self._stack.aclose()
         finally:
             self.facts.service("stopped", queued=self._left)
-            self._log.close()
+            self._observing.close()
 
     async def _start(self) -> None:
         settings, stack, facts = self.configuration.settings, self._stack, self.facts
@@ -163,8 +162,24 @@ class Daemon:
         accounts.start()
         stack.push_async_callback(accounts.close)
         self.vitals = Vitals(
-            store, accounts.by_name.values(), accounts.gates, self.metrics, self._log
+            store,
+            accounts.by_name.values(),
+            accounts.gates,
+            self._observing,
+            self._in_force.tls,
+            self._clock,
         )
+        self._watch(self._observing.run(lambda: accounts.gates), "observing", may_end=True)
+        self._watching = Watching(
+            self._observing,
+            store,
+            self._rules,
+            self._clock,
+            is_paused=lambda name: name in self.vitals.paused,
+            configuration=lambda: self.configuration,
+            sessions=self.vitals.sessions,
+        )
+        self.vitals.probed_at = lambda: self._watching.probed_at
 
         intake = Intake(
             lambda: topics(self.configuration), self._gateway, store.record, facts, self._clock
@@ -191,6 +206,7 @@ class Daemon:
 
         await self._serve_http(intake, delivering.pauses)
         await self._open_front_door(delivering.passages)
+        self._watching.start(partial(self._watch, may_end=True))
         facts.service("started", version=__version__, generation=1, pid=os.getpid())
 
     def _under_way(self) -> tuple[int, int]:
@@ -219,15 +235,19 @@ class Daemon:
             facts=facts,
             clock=clock,
             reload=self.reload,
-            status=self.vitals.status,
+            status=Status(
+                self.vitals, store, self._observing, clock, lambda: list(rules.current.senders)
+            ),
             accounts=self.vitals.accounts,
             configuration=lambda: shown_configuration(self.configuration),
             health=self.vitals.health,
             senders=sender_desk(store, facts, clock, lambda: rules.current.senders, pauses),
+            watching=self._watching.desk(),
         )
         await serving.listen_unix(admin(desk), "admin", http.admin)
         # Before the site is closed: no order is begun that nobody waits for.
         self._stack.callback(desk.queue.orders.stop)
+        self._stack.callback(self._watching.stop)
 
         if http.webhook is not None:
             app = webhook(intake.take_in, BODY_LIMIT)
@@ -251,6 +271,7 @@ class Daemon:
                 allowances=self._allowances,
                 tls=self._in_force.tls,
                 passage=passage,
+                tracing=self._watching.tracing,
             ),
             {one.name: self._inherited.of(one.name) for one in listeners},
         )
@@ -260,22 +281,6 @@ class Daemon:
         self.vitals.front_door = front_door
         for name, port in front_door.ports.items():
             self.facts.service("listening", smtp=name, port=port)
-
-    def _logger(self, configuration: Configuration) -> Logger:
-        log = configuration.settings.log
-        return make_logger(
-            log.level,
-            LogFormat(log.format),
-            self._log,
-            is_terminal=sys.stdout.isatty(),
-            render=self._render,
-        )
-
-    async def _prepare_log(self, found: Configuration) -> Step:
-        def enact() -> None:
-            self.facts.logger = self._logger(found)
-
-        return Step(enact, _nothing)
 
     async def _prepare_listeners(self, found: Configuration) -> Step:
         self._refuse_strays(found)

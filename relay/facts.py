@@ -58,6 +58,10 @@ class Facts(Protocol):
         """A client proved which sender it is; mechanism is plain, login or certificate."""
         ...
 
+    def line_endings_mended(self, session_id: str, listener: str, sender: SenderName) -> None:
+        """Content came with line endings other than CRLF, and was accepted all the same."""
+        ...
+
     def auth_failed(self, session_id: str, mechanism: str, reason: str) -> None:
         """An AUTH exchange failed; reason is credentials, tls_required, busy or aborted.
 

@@ -168,7 +168,5 @@ class Reloading:
     def _succeeded(self) -> None:
         self._metrics.reload_successful.set(True)
         self._metrics.reload_at.set(time.time())
-        tls = self._in_force.tls
-        if tls:
-            expiry = min(one.current.expires_at for one in tls.values())
-            self._metrics.certificate_expiry.set(expiry.timestamp())
+        for name, tls in self._in_force.tls.items():
+            self._metrics.certificate_expiry[name].set(tls.current.expires_at.timestamp())

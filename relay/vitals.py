@@ -1,4 +1,4 @@
-"""How the daemon is doing: readiness, the status an operator reads, the gauges of a scrape.
+"""How the daemon is doing: readiness, the gauges of a scrape, the signs conditions are judged by.
 
 Looks, and changes nothing. Part of the composition root: it sees the concrete adapters.
 """
@@ -6,23 +6,28 @@ Looks, and changes nothing. Part of the composition root: it sees the concrete a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from math import inf
-from typing import Any
+from typing import Any, cast
 
-from relay import __version__
 from relay.delivery.gate import Condition, Gate
 from relay.mail.envelope import AccountName, SenderName
-from relay.observe.metrics import Metrics
-from relay.observe.sink import LogWriter
+from relay.observe.instruments import value_of
+from relay.observing import Observing
 from relay.operators import Pause
 from relay.policy.breaker import BreakerState
+from relay.policy.conditions import AccountSigns, Signs
 from relay.policy.day import Hold
-from relay.ports import SpoolError
+from relay.ports import Clock, SpoolError
 from relay.pulse import Pulse
 from relay.ses.account import SesAccount
 from relay.smtp.frontdoor import FrontDoor
+from relay.smtp.session import Session
+from relay.smtp.tls import TlsInForce
 from relay.store import Store
+from relay.store.measure import Measure
 
 
 class Vitals:
@@ -36,17 +41,21 @@ class Vitals:
         store: Store,
         accounts: Collection[SesAccount],
         gates: Mapping[AccountName, Gate],
-        metrics: Metrics,
-        log: LogWriter,
+        observing: Observing,
+        tls: Mapping[str, TlsInForce],
+        clock: Clock,
     ) -> None:
         self._store = store
         self._accounts = accounts
         self._gates = gates
-        self._metrics = metrics
-        self._log = log
+        self._observing = observing
+        self._metrics = observing.metrics
+        self._tls = tls
+        self._clock = clock
         self.paused: Mapping[SenderName, Pause] = {}
         """Set once it is known."""
-        self._told_dropped = 0
+        self.probed_at: Callable[[], float | None] = lambda: None
+        """Reads when a probe last came back, in Unix time; None where there is no probe."""
         self.front_door: FrontDoor | None = None
         self.pulse: Pulse | None = None
         self.is_draining = False
@@ -72,25 +81,10 @@ class Vitals:
         """Return what `relay health` judges by."""
         return {"complaint": self.complaint(), "checks": self.checks()}
 
-    async def status(self) -> Mapping[str, Any]:
-        """Return what `relay status` shows."""
-        counts = await self._store.queue.counts()
-        listeners = [] if self.front_door is None else self.front_door.listeners
-        return {
-            "version": __version__,
-            "generation": self.generation,
-            "readiness": {name: "ok" if ok else "failed" for name, ok in self.checks().items()},
-            "listeners": {
-                one.settings.name: f"{one.settings.host}:{one.port}, {len(one.sessions)} sessions"
-                for one in listeners
-            },
-            "queue": {state.value: count for state, count in counts.items()},
-            "accounts": {account.name: self._account_words(account) for account in self._accounts},
-            "paused senders": {
-                pause.sender: f"since {pause.since:%Y-%m-%d %H:%M} by {pause.actor}: {pause.reason}"
-                for pause in self.paused.values()
-            },
-        }
+    def sessions(self) -> Iterator[Session]:
+        """Return the sessions that are open."""
+        for listener in [] if self.front_door is None else self.front_door.listeners:
+            yield from cast("Iterator[Session]", iter(listener.sessions))
 
     def accounts(self) -> Sequence[Mapping[str, Any]]:
         """Return what `relay account show` shows. Rates are recipients a second."""
@@ -118,11 +112,6 @@ class Vitals:
             "credentials_complaint": account.complaint,
         }
 
-    def _account_words(self, account: SesAccount) -> str:
-        found = self._gates[account.name].condition()
-        rate = "rate unknown" if found.granted is None else f"{found.granted:g}/s"
-        return f"{rate}, {found.under_way} calls under way, {self._condition(account, found)}"
-
     @staticmethod
     def _condition(account: SesAccount, found: Condition) -> str:
         """Say in a word or two how the account is doing, the worst first."""
@@ -134,6 +123,60 @@ class Vitals:
             return f"the daily quota holds {found.hold} mail"
         return f"slowed to {found.rate:.3g}/s" if found.is_slowed else "sending"
 
+    def certificates(self, now: datetime) -> Mapping[str, int]:
+        """Return for how many days more the certificate of each listener is valid."""
+        return {name: (tls.current.expires_at - now).days for name, tls in self._tls.items()}
+
+    async def signs(self) -> Signs:
+        """Return what is known of the relay now, for its conditions."""
+        observing, store, now = self._observing, self._store, self._clock.now()
+        observing.look(self._gates)
+        moment, probed_at, metrics = now.timestamp(), self.probed_at(), self._metrics
+        signs = Signs(
+            trend=observing.trend,
+            minute=observing.minute,
+            accounts=[self._account_signs(account) for account in self._accounts],
+            certificates={name: tls.current.expires_at - now for name, tls in self._tls.items()},
+            is_reloaded=value_of(metrics.reload_successful) > 0,
+            feedback_age=moment - observing.facts.feedback_at,
+            held_long=int(value_of(metrics.held_long)),
+            clock_in_doubt=value_of(metrics.clock_in_doubt) > 0,
+            probe_age=None if probed_at is None else moment - probed_at,
+        )
+        try:
+            counts, found = await store.queue.counts(), await store.measure()
+        except (SpoolError, OSError):
+            # Of a spool that cannot be read nothing else is known, and that is what must be said.
+            return replace(signs, spool_is_well=False)
+        due = self._due_since(found)
+        return replace(
+            signs,
+            has_room=found.free > found.floor and found.reserve > 0,
+            spool_is_well=found.spool_is_well,
+            record_is_well=found.record_is_well,
+            queue={state.value: count for state, count in counts.items()},
+            due_for=0.0 if due is None else max(0.0, moment - due),
+            oldest=found.backlog.oldest,
+        )
+
+    def _account_signs(self, account: SesAccount) -> AccountSigns:
+        found, name = self._gates[account.name].condition(), account.name
+        share = 0.0 if not found.daily or found.used is None else found.used / found.daily
+        return AccountSigns(
+            name=name,
+            complaint=account.complaint,
+            suspended=found.reason,
+            may_send=name not in self._observing.facts.paused,
+            held=found.hold is Hold.ALL,
+            is_short=found.hold is not Hold.NOBODY,
+            quota_share=share,
+        )
+
+    def _due_since(self, found: Measure) -> float | None:
+        """Return since when the mail is due that is due longest, paused senders left out."""
+        moments = [at for name, at in found.backlog.due.items() if name not in self.paused]
+        return min(moments).timestamp() if moments else None
+
     async def exposition(self) -> bytes:
         """Return the metrics, the gauges among them as of now."""
         metrics = self._metrics
@@ -142,15 +185,21 @@ class Vitals:
         for listener in [] if self.front_door is None else self.front_door.listeners:
             metrics.stressed[listener.settings.name].set(listener.places.is_stressed)
         metrics.senders_paused.set(len(self.paused))
-        for name, gate in self._gates.items():
-            metrics.rate_used[name].set(gate.condition().rate)
-        dropped = self._log.dropped
-        metrics.log_dropped.inc(dropped - self._told_dropped)
-        self._told_dropped = dropped
+        # A reload may have taken some away, and an alert on what is gone would never end.
+        metrics.certificate_expiry.keep(self._tls)
+        metrics.keep_accounts({account.name for account in self._accounts})
+        for account in self._accounts:
+            found = self._gates[account.name].condition()
+            metrics.credentials[account.name].set(not account.complaint)
+            metrics.rate_used[account.name].set(found.rate)
+            if found.used is not None:
+                # What SES said when last asked, and what it took from us since.
+                metrics.quota_used[account.name].set(found.used)
+        self._observing.count_dropped()
         try:
             for state, count in (await self._store.queue.counts()).items():
                 metrics.queue[state.value].set(count)
-            await self._measure_store()
+            self._show(await self._store.measure())
         except (SpoolError, OSError):
             # A spool that cannot be read must not take all other numbers with it.
             metrics.readiness["spool"].set(False)
@@ -158,12 +207,16 @@ class Vitals:
             metrics.suppressed[reason.value].set(count)
         return await asyncio.to_thread(metrics.exposition)
 
-    async def _measure_store(self) -> None:
-        metrics, found = self._metrics.store, await self._store.measure()
+    def _show(self, found: Measure) -> None:
+        metrics, now = self._metrics.store, self._clock.now().timestamp()
         metrics.free.set(found.free)
         metrics.floor.set(found.floor)
         metrics.put_by.set(found.reserve)
-        metrics.outbox.set(found.outbox)
+        metrics.kept.set(found.kept)
+        metrics.outbox.set(found.backlog.outbox)
+        oldest, due = found.backlog.oldest, self._due_since(found)
+        metrics.oldest.set(now if oldest is None else oldest.timestamp())
+        metrics.oldest_due.set(now if due is None else min(due, now))
         for database, octets, is_well in (
             ("spool", found.spool_log, found.spool_is_well),
             ("record", found.record_log, found.record_is_well),

@@ -225,6 +225,7 @@ def needs_restart(old: Configuration, new: Configuration) -> tuple[str, ...]:
             ("spool.min_free", before.spool.min_free, after.spool.min_free),
             ("spool.unsafe", before.spool.unsafe, after.spool.unsafe),
             ("http", before.http, after.http),
+            ("probe", before.probe, after.probe),
         )
         if was != is_now
     ]

@@ -9,7 +9,7 @@ import typer
 
 from relay.cli import ADMIN_PATH, CONFIG_PATH
 from relay.cli.config_app import config as configuration
-from relay.cli.options import AdminOption, ConfigOption, JsonOption, SpoolOption
+from relay.cli.options import AdminOption, ConfigOption, ForOption, JsonOption, SpoolOption
 from relay.cli.queue_app import queue
 from relay.cli.sender_app import account, sender
 
@@ -119,12 +119,19 @@ def health(
     raise typer.Exit(ask(admin, live=live))
 
 
-@app.command(epilog="Examples:  relay status   relay status --json")
-def status(admin: AdminOption = ADMIN_PATH, *, as_json: JsonOption = False) -> None:
-    """Show listeners, queue and accounts of the running daemon."""
-    from relay.cli import verbs  # noqa: PLC0415
+@app.command(epilog="Examples:  relay status   relay status --watch   relay status --json")
+def status(
+    admin: AdminOption = ADMIN_PATH,
+    *,
+    as_json: JsonOption = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it again every two seconds, until Ctrl-C.")
+    ] = False,
+) -> None:
+    """Say how the relay is doing, the worst first; exit 1 while something is critical."""
+    from relay.cli.status import status as run  # noqa: PLC0415
 
-    verbs.status(admin, as_json=as_json)
+    raise typer.Exit(run(admin, as_json=as_json, watch=watch))
 
 
 @app.command(
@@ -188,6 +195,64 @@ def explain(  # noqa: PLR0913 - one option for each thing SMTP says
         recipients=recipients or (),
     )
     raise typer.Exit(run(config, admin, asked, as_json=as_json))
+
+
+@app.command(
+    "log-level",
+    epilog="Examples:  relay log-level   relay log-level debug --for 15m   relay log-level reset",
+)
+def log_level(
+    level: Annotated[
+        str, typer.Argument(help="debug, info, warning or error; reset: as configured.")
+    ] = "",
+    length: ForOption = "15m",
+    admin: AdminOption = ADMIN_PATH,
+) -> None:
+    """Show at which level is logged, or log at another for a while; it falls back by itself."""
+    from relay.cli.watching import log_level as run  # noqa: PLC0415
+
+    run(admin, level, length)
+
+
+@app.command(
+    "trace-smtp",
+    epilog="Examples:  relay trace-smtp --client 10.20.0.7   "
+    "relay trace-smtp --client 10.20.0.0/16 --for 1h --json",
+)
+def trace_smtp(
+    client: Annotated[str, typer.Option(help="The client's address, or a network.")],
+    length: ForOption = "10m",
+    *,
+    as_json: JsonOption = False,
+    admin: AdminOption = ADMIN_PATH,
+) -> None:
+    """Show what clients say and hear as it happens; content and what logs them in is left out."""
+    from relay.cli.watching import trace_smtp as run  # noqa: PLC0415
+
+    run(admin, client, length, as_json=as_json)
+
+
+@app.command(
+    epilog="Examples:  relay selftest   relay selftest --sender billing --from billing@example.com"
+)
+def selftest(
+    sender: Annotated[
+        str, typer.Option(help="As which sender. Without it: as the first one.")
+    ] = "",
+    address: Annotated[
+        str, typer.Option("--from", help="From which of its addresses. Without it: the first.")
+    ] = "",
+    length: Annotated[
+        str, typer.Option("--timeout", help="How long it may take, such as 90s.")
+    ] = "60s",
+    *,
+    as_json: JsonOption = False,
+    admin: AdminOption = ADMIN_PATH,
+) -> None:
+    """Send a mail to SES's mailbox simulator, and wait until SES's event returns; exit 1 if not."""
+    from relay.cli.watching import selftest as run  # noqa: PLC0415
+
+    raise typer.Exit(run(admin, sender, address, length, as_json=as_json))
 
 
 @app.command(epilog="Examples:  relay version")

@@ -31,6 +31,7 @@ SpoolOption = Annotated[
         "answers, work on the spool of its configuration.",
     ),
 ]
+ForOption = Annotated[str, typer.Option("--for", help="For how long, such as 15m; a day at most.")]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="One JSON object a line, for scripts; the table may change.")
 ]

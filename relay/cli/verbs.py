@@ -34,22 +34,6 @@ def reload(admin: Path) -> None:
     say("the new configuration is in force")
 
 
-def status(admin: Path, *, as_json: bool) -> None:
-    """Show what the daemon says of itself."""
-    with _asking(admin) as daemon:
-        answer = daemon.ask("GET", "status")
-    if as_json:
-        show_json([answer])
-        return
-    for name, value in answer.items():
-        if isinstance(value, dict):
-            show(f"{name}:")
-            for key, item in value.items():
-                show(f"  {key}: {item}")
-        else:
-            show(f"{name}: {value}")
-
-
 def show_config(admin: Path, *, changed: bool, origin: bool, as_json: bool) -> None:
     """Show what the daemon works by, and why."""
     from relay.config.shown import spelled  # noqa: PLC0415 - pydantic, 0.2 s

@@ -16,6 +16,7 @@ from relay.config.model import Settings
 from relay.config.names import SocketAddress
 from relay.config.network_checks import check_networks
 from relay.config.sender_checks import check_sender
+from relay.policy.patterns import AddressPatterns
 
 Value = TypeVar("Value")
 
@@ -46,6 +47,7 @@ def check(settings: Settings) -> Iterator[Finding]:
     yield from _ses(settings)
     yield from _spool(settings)
     yield from _feedback(settings)
+    yield from _probe(settings)
 
 
 def _twice(named: list[tuple[KeyPath, Value | None]]) -> Iterator[Finding]:
@@ -143,3 +145,22 @@ def _feedback(settings: Settings) -> Iterator[Finding]:
             "nothing receives what these topics send: set http.webhook",
             (webhook, topics),
         )
+
+
+def _probe(settings: Settings) -> Iterator[Finding]:
+    probe = settings.probe
+    if probe is None:
+        return
+    senders = {sender.name: sender for sender in settings.senders}
+    at: KeyPath = ("probe", "sender")
+    sender = settings.senders[0] if probe.sender is None else senders.get(probe.sender)
+    if sender is None:
+        yield Finding(at, f"there is no sender '{probe.sender}'", (at,))
+    elif probe.address is not None:
+        at = ("probe", "address")
+        if not AddressPatterns(sender.allowed_from).hold(probe.address):
+            yield Finding(at, f"is not in the from list of sender '{sender.name}'", (at,))
+    if not settings.feedback.sns.topics:
+        at = ("probe",)
+        words = "no event can return: list the topics of your events in feedback.sns.topics"
+        yield Finding(at, words, (at,))

@@ -20,7 +20,7 @@ from relay.config.names import SocketAddress
 from relay.config.part import READ_ONLY, Part
 from relay.config.sender import Sender
 from relay.config.spelling import words
-from relay.config.words import Confirm, LogFormat, LogLevel, SesApi
+from relay.config.words import Confirm, LogAddresses, LogFormat, LogLevel, PerSender, SesApi
 from relay.policy.ruleset import TraceHeaders
 
 
@@ -188,6 +188,44 @@ class Log(Part):
         default=LogFormat.AUTO,
         description="json (one object a line), console (for people), or auto (console on a tty).",
     )
+    addresses: Annotated[LogAddresses, words(LogAddresses)] = Field(
+        default=LogAddresses.PLAIN,
+        description=(
+            "plain, or hashed: every address is replaced by a name that is the same in all lines, "
+            "and that only the key in the spool directory (log-key) connects with the address."
+        ),
+    )
+
+
+class Monitoring(Part):
+    """What is measured beyond what always is."""
+
+    per_sender: Annotated[PerSender, words(PerSender)] = Field(
+        default=PerSender.AUTO,
+        description=(
+            "Whether each sender has counters of its own: auto (up to 50 senders), always or never."
+        ),
+    )
+
+
+class Probe(Part):
+    """A mail of our own to SES's mailbox simulator, time and again, until its event returns."""
+
+    every: v.Duration = Field(
+        default=timedelta(minutes=10),
+        description="How long after one the next is sent; AWS bills each like any other mail.",
+    )
+    sender: v.Name | None = Field(
+        default=None,
+        description="As which sender it is sent. Without it: the first one.",
+    )
+    address: v.Mailbox | None = Field(
+        default=None,
+        description=(
+            "From which address. Without it: the first one in the sender's from list, or "
+            "relay-probe at the first domain there."
+        ),
+    )
 
 
 class Settings(Part):
@@ -224,3 +262,13 @@ class Settings(Part):
     )
     http: Http = Field(default_factory=Http, description="What is served over HTTP.")
     log: Log = Field(default_factory=Log, description="The log, on standard output.")
+    monitoring: Monitoring = Field(
+        default_factory=Monitoring, description="What is measured beyond what always is."
+    )
+    probe: Probe | None = Field(
+        default=None,
+        description=(
+            "A mail of our own to SES's mailbox simulator, time and again, until its event returns."
+            " Without it: off."
+        ),
+    )

@@ -86,6 +86,21 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+class LogAddresses(StrEnum):
+    """How mail addresses stand in the log."""
+
+    PLAIN = "plain"
+    HASHED = "hashed"
+
+
+class PerSender(StrEnum):
+    """Whether each sender has counters of its own."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
 class LogFormat(StrEnum):
     """How lines are written."""
 

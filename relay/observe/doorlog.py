@@ -31,6 +31,9 @@ class DoorLog:
         self._metrics = metrics
         # Where the open sessions come from: what is refused must be found by its peer.
         self._peers: dict[str, tuple[str, str]] = {}
+        self._encrypted: set[str] = set()
+        # Those whose line endings have been told of.
+        self._mended: set[str] = set()
         # When connections refused were last logged, by listener and reason, and how many since.
         self._turned_away: dict[tuple[str, str], tuple[float, int]] = {}
 
@@ -45,6 +48,8 @@ class DoorLog:
         """A session ended, however it ended."""
         self._metrics.sessions[listener].dec()
         self._peers.pop(session_id, None)
+        self._encrypted.discard(session_id)
+        self._mended.discard(session_id)
         self.logger.debug("session.closed", session_id=session_id)
 
     def connection_refused(self, listener: str, peer: str, reason: str) -> None:
@@ -63,6 +68,9 @@ class DoorLog:
     def encrypted(self, session_id: str, listener: str, version: str) -> None:
         """A handshake was done."""
         self._metrics.tls_sessions[listener, version].inc()
+        self._encrypted.add(session_id)
+        if version in BROKEN_TLS:
+            self._metrics.usage.legacy[listener, "broken_tls"].inc()
         # Whoever still needs a broken version must be found before it can be left off.
         tell = self.logger.info if version in BROKEN_TLS else self.logger.debug
         tell(
@@ -84,9 +92,32 @@ class DoorLog:
     def authenticated(self, session_id: str, mechanism: str, sender: SenderName) -> None:
         """A client proved which sender it is."""
         self._metrics.auth_attempts[mechanism].inc()
-        self.logger.debug(
-            "auth.succeeded", session_id=session_id, mechanism=mechanism, sender=sender
+        tell, whence = self.logger.debug, self._whence(session_id)
+        if session_id not in self._encrypted and whence["listener"]:
+            # As above: the password could be read on its way.
+            self._metrics.usage.legacy[whence["listener"], "auth_without_tls"].inc()
+            tell = self.logger.info
+        tell(
+            "auth.succeeded",
+            session_id=session_id,
+            **whence,
+            mechanism=mechanism,
+            sender=sender,
+            tls=session_id in self._encrypted,
         )
+
+    def line_endings_mended(self, session_id: str, listener: str, sender: SenderName) -> None:
+        """Content came with line endings other than CRLF, and was accepted all the same."""
+        self._metrics.usage.legacy[listener, "line_endings"].inc()
+        # Once a session: a client that does so does it in every mail.
+        if session_id not in self._mended:
+            self._mended.add(session_id)
+            self.logger.info(
+                "session.line_endings_mended",
+                session_id=session_id,
+                **self._whence(session_id),
+                sender=sender,
+            )
 
     def certificate_unknown(self, session_id: str, names: Sequence[str]) -> None:
         """A client's certificate stands for no sender."""

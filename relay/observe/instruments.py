@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Generic, TypeVar, cast
 
 from prometheus_client import (
@@ -35,6 +35,20 @@ class Children(dict[tuple[str, ...] | str, _M], Generic[_M]):
         """Create children at zero, so that `rate()` sees the very first event."""
         for labels in label_sets:
             self[labels]
+
+    def keep(self, names: Collection[str]) -> None:
+        """Let go of the children whose first label is none of these: what it named is gone."""
+        for labels in list(self):
+            values = (labels,) if isinstance(labels, str) else labels
+            if values[0] not in names:
+                del self[labels]
+                self._metric.remove(*values)
+
+
+def value_of(child: Counter | Gauge) -> float:
+    """Return what a counter has counted, or a gauge shows."""
+    (family,) = child.collect()
+    return float(family.samples[0].value)
 
 
 class Instruments:

@@ -11,6 +11,8 @@ from typing import Any, Final, TypeAlias
 import orjson
 import structlog
 
+from relay.observe.masking import Mask
+from relay.observe.recent import Recent
 from relay.observe.sink import Sink
 
 Logger: TypeAlias = structlog.typing.FilteringBoundLogger
@@ -26,7 +28,7 @@ class LogFormat(StrEnum):
     CONSOLE = "console"
 
 
-_LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 def make_logger(
@@ -36,10 +38,13 @@ def make_logger(
     *,
     is_terminal: bool = False,
     render: Render | None = None,
+    recent: Recent | None = None,
+    mask: Mask | None = None,
 ) -> Logger:
     """Return the logger of the daemon, and send what libraries log the same way.
 
-    `render` replaces both formats (the demo tells its story in sentences).
+    `render` replaces both formats (the demo tells its story in sentences). `mask` hides addresses,
+    `recent` remembers what went wrong.
     """
     if log_format is LogFormat.AUTO:
         log_format = LogFormat.CONSOLE if is_terminal else LogFormat.JSON
@@ -47,17 +52,28 @@ def make_logger(
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    if render is None:
+        # For people too: where rich is there, structlog would have it print a traceback with the
+        # values of all variables, passwords and content among them.
+        processors.append(structlog.processors.format_exc_info)
+    if mask is not None:
+        processors.append(mask)
+    if recent is not None:
+        processors.append(recent)
     if render is not None:
         processors.append(_rendered_by(render))
     elif log_format is LogFormat.CONSOLE:
-        processors.append(structlog.dev.ConsoleRenderer(colors=is_terminal))
+        processors.append(
+            structlog.dev.ConsoleRenderer(
+                colors=is_terminal, exception_formatter=structlog.dev.plain_traceback
+            )
+        )
     else:
-        processors.append(structlog.processors.format_exc_info)
         processors.append(structlog.processors.JSONRenderer(serializer=_json))
     logger: Logger = structlog.wrap_logger(
         _Lines(sink),
         processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         context_class=dict,
         cache_logger_on_first_use=True,
     ).bind()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from relay.mail.address import Address
@@ -17,14 +17,12 @@ from relay.mail.envelope import AccountName, Mail, QueueId, SenderName
 from relay.mail.feedback import FeedbackEvent, FeedbackKind, Suppression
 from relay.mail.outcome import Ambiguous, Blame, Deferred, Failed, Outcome, Relayed
 from relay.mail.reply import Refusal
+from relay.observe.accountlog import AccountLog
 from relay.observe.logs import Logger
-from relay.observe.metrics import HELD_BY_QUOTA, Metrics
-from relay.observe.spoollog import SpoolLog
+from relay.observe.metrics import Metrics
 from relay.passing import Passed
-from relay.policy.day import Hold
 from relay.policy.passing import Ending
 from relay.policy.sender import Accept
-from relay.ports import SendQuota
 
 _FEEDBACK_EVENTS: Final = {kind: f"feedback.{kind.value}" for kind in FeedbackKind}
 
@@ -35,6 +33,7 @@ _ALARMING: Final = frozenset(
     {
         "configuration_warning",
         "credentials_missing",
+        "probe_failed",
         "reload_refused",
         "sender_paused",
         "stuck",
@@ -44,12 +43,16 @@ _ALARMING: Final = frozenset(
 )
 
 
-class MailLog(SpoolLog):
+class MailLog(AccountLog):
     """The Facts of relay.facts, told to a logger and counted."""
 
     def __init__(self, logger: Logger, metrics: Metrics) -> None:
         super().__init__(logger, metrics)
-        metrics.feedback_at.set(time.time())
+        self.feedback_at = time.time()
+        """When an event was last taken in; the start until the first."""
+        self.paused: set[AccountName] = set()
+        """The accounts that may not send, as SES last said."""
+        metrics.feedback_at.set(self.feedback_at)
 
     def refused(
         self,
@@ -80,6 +83,9 @@ class MailLog(SpoolLog):
         metrics.accepted[listener].inc()
         metrics.recipients[listener].inc(len(recipients))
         metrics.message_size.observe(mail.size)
+        of_sender = metrics.usage.senders.get(mail.sender)
+        if of_sender is not None:
+            of_sender.accepted.inc()
         reverse_path = mail.envelope.reverse_path
         self.logger.info(
             "mail.queued",
@@ -109,6 +115,9 @@ class MailLog(SpoolLog):
             metrics.accepted[listener].inc()
             metrics.recipients[listener].inc(len(mail.envelope.recipients))
             metrics.message_size.observe(mail.size)
+            of_sender = metrics.usage.senders.get(mail.sender)
+            if of_sender is not None:
+                of_sender.accepted.inc()
         self.logger.info(
             "mail.answered",
             queue_id=mail.queue_id,
@@ -146,8 +155,14 @@ class MailLog(SpoolLog):
         metrics.requests[account, "send"].inc()
         metrics.request_seconds[account].observe(seconds)
         if isinstance(outcome, Relayed):
+            if account in self.paused:
+                self.paused.discard(account)
+                metrics.sending_enabled[account].set(1)
             return
         metrics.request_failures[account, "send", outcome.reason].inc()
+        if outcome.reason == "paused":
+            self.paused.add(account)
+            metrics.sending_enabled[account].set(0)
         if isinstance(outcome, Ambiguous):
             metrics.ambiguous[account].inc()
             self.logger.warning(
@@ -166,8 +181,13 @@ class MailLog(SpoolLog):
         """One recipient's outcome was recorded."""
         outcome, metrics = settled.outcome, self._metrics
         due_at = "" if settled.due_at is None else settled.due_at.isoformat(timespec="seconds")
+        waited = (now - mail.arrived_at).total_seconds()
+        of_sender = metrics.usage.senders.get(mail.sender)
         if isinstance(outcome, Relayed):
             metrics.relayed[account].inc()
+            metrics.queue_seconds["relayed"].observe(waited)
+            if of_sender is not None:
+                of_sender.relayed.inc()
             self.logger.info(
                 "mail.relayed",
                 queue_id=mail.queue_id,
@@ -175,7 +195,7 @@ class MailLog(SpoolLog):
                 recipient=str(recipient),
                 account=account,
                 ses_message_id=outcome.ses_message_id,
-                queue_seconds=round((now - mail.arrived_at).total_seconds(), 3),
+                queue_seconds=round(waited, 3),
             )
             return
         words = {
@@ -188,9 +208,12 @@ class MailLog(SpoolLog):
         }
         match outcome:
             case Failed(reason="expired"):
-                self._expired(account, outcome, words)
+                self._expired(account, mail, outcome, words)
             case Failed():
                 metrics.failed[account, outcome.reason].inc()
+                metrics.queue_seconds["failed"].observe(waited)
+                if of_sender is not None:
+                    of_sender.failed.inc()
                 if outcome.reason == "suppressed":
                     metrics.suppression_hits["failed"].inc()
                 self.logger.warning("mail.failed", **words)
@@ -216,11 +239,18 @@ class MailLog(SpoolLog):
             "reason": failed.reason,
             "reply": str(failed.reply),
         }
-        self._expired(account, failed, words)
+        self._expired(account, mail, failed, words)
 
-    def _expired(self, account: AccountName | None, failed: Failed, words: dict[str, str]) -> None:
+    def _expired(
+        self, account: AccountName | None, mail: Mail, failed: Failed, words: dict[str, str]
+    ) -> None:
+        metrics = self._metrics
         if account is not None:
-            self._metrics.failed[account, failed.reason].inc()
+            metrics.failed[account, failed.reason].inc()
+        metrics.queue_seconds["expired"].observe(time.time() - mail.arrived_at.timestamp())
+        of_sender = metrics.usage.senders.get(mail.sender)
+        if of_sender is not None:
+            of_sender.failed.inc()
         # It is never said of what may have gone out that it did not.
         outcome = "failed" if failed.reply.code >= _PERMANENT else "unknown"
         self._metrics.expired[outcome].inc()
@@ -230,49 +260,6 @@ class MailLog(SpoolLog):
         """An entry was held."""
         self.logger.warning("mail.held", queue_id=mail.queue_id, sender=mail.sender, reason=reason)
 
-    def breaker(self, account: AccountName, *, opened: bool, reason: str) -> None:
-        """An account's breaker opened or closed."""
-        self._metrics.breaker_open[account].set(opened)
-        if opened:
-            self.logger.error("account.suspended", account=account, reason=reason)
-        else:
-            self.logger.info("account.resumed", account=account)
-
-    def clock_skewed(self, account: AccountName, by: timedelta) -> None:
-        """SES's clock is ahead of this machine's by so much; requests are signed by SES's time."""
-        seconds = by.total_seconds()
-        self._metrics.clock_skew[account].set(seconds)
-        tell = self.logger.warning if by else self.logger.info
-        tell("account.clock_skewed", account=account, ahead_seconds=seconds)
-
-    def slowed(self, account: AccountName, rate: float, granted: float) -> None:
-        """SES said that the rate was exceeded: less of it is used for a while."""
-        self.logger.warning(
-            "account.slowed", account=account, rate=round(rate, 2), granted=round(granted, 2)
-        )
-
-    def daily_quota(self, account: AccountName, hold: Hold, left: float) -> None:
-        """The daily quota holds back others than before."""
-        for whom in HELD_BY_QUOTA:
-            self._metrics.quota_holds[account, whom].set(hold in (Hold.ALL, whom))
-        tell = self.logger.info if hold is Hold.NOBODY else self.logger.warning
-        tell("account.daily_quota", account=account, holds=hold.value, left=left)
-
-    def quota_read(self, account: AccountName, quota: SendQuota | None, complaint: str) -> None:
-        """The account's quota was read, or could not be."""
-        metrics = self._metrics
-        metrics.requests[account, "account"].inc()
-        if quota is None:
-            metrics.request_failures[account, "account", "other"].inc()
-            self.logger.warning("account.quota_unread", account=account, complaint=complaint)
-            return
-        metrics.quota_rate[account].set(quota.rate)
-        metrics.quota_daily[account].set(quota.daily)
-        metrics.quota_used[account].set(quota.used)
-        self.logger.debug(
-            "account.quota", account=account, rate=quota.rate, daily=quota.daily, used=quota.used
-        )
-
     def feedback(self, event: FeedbackEvent, *, duplicate: bool) -> None:
         """A verified event was taken in, or was known already."""
         metrics = self._metrics
@@ -280,7 +267,8 @@ class MailLog(SpoolLog):
             metrics.feedback_refused["duplicate"].inc()
             return
         metrics.feedback_events[event.kind.value].inc()
-        metrics.feedback_at.set(time.time())
+        self.feedback_at = time.time()
+        metrics.feedback_at.set(self.feedback_at)
         if event.kind is FeedbackKind.BOUNCE:
             kind = event.kind_detail.partition("/")[0].lower()
             known = kind if kind in ("permanent", "transient") else "undetermined"

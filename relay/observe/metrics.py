@@ -10,13 +10,15 @@ import platform
 from collections.abc import Iterable
 from typing import Final
 
-from prometheus_client import Histogram
+from prometheus_client import Gauge, Histogram
 
 from relay import __version__
 from relay.mail.entry import State
 from relay.mail.feedback import FeedbackKind, SuppressionReason
-from relay.observe.instruments import Children, Instruments
+from relay.observe.instruments import Children
+from relay.observe.sesmetrics import SesMetrics
 from relay.observe.storemetrics import StoreMetrics
+from relay.observe.usage import UsageMetrics
 from relay.operators import Verb
 from relay.policy.admission import DATA_REASONS, MAIL_REASONS, RCPT_REASONS
 from relay.policy.passing import REASONS_NOT_ASKED, Ending
@@ -37,17 +39,17 @@ NOT_SERVED: Final = ("limit", "spool", "sender", "proxy", "proxy_header", "tls",
 TLS_VERSIONS: Final = ("1.0", "1.1", "1.2", "1.3")
 BROKEN_TLS: Final = TLS_VERSIONS[:2]
 READINESS_CHECKS: Final = ("spool", "disk", "listeners", "draining")
-HELD_BY_QUOTA: Final = ("transactional", "bulk")
 PASSING: Final = (Accept.RELAYED, Accept.RELAYED_OR_QUEUED)
 BOUNCE_CLASSES: Final = ("permanent", "transient", "undetermined")
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
-_REQUEST_SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0)
+_QUEUE_SECONDS: Final = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
+_LAGS: Final = (0.001, 0.005, 0.02, 0.1, 0.5, 2.0)
 _SIZES: Final = (1e3, 1e4, 1e5, 1e6, 5e6, 1e7, 2.5e7, 4e7)
 
 
-class Metrics(Instruments):
+class Metrics(SesMetrics):
     """The registry and its metrics."""
 
     def __init__(self) -> None:
@@ -71,6 +73,15 @@ class Metrics(Instruments):
             "relay_log_events_dropped_total",
             "Log events dropped because the log could not be written.",
         )
+        self.loop_lag = Histogram(
+            "relay_event_loop_lag_seconds",
+            "How late the event loop ran a timer, looked at once a second.",
+            buckets=_LAGS,
+            registry=self.registry,
+        )
+        self.usage = UsageMetrics(self.registry)
+        self.probed_at: Gauge | None = None
+        """None where there is no probe."""
         self._smtp()
         self._spool()
         self._ses()
@@ -79,6 +90,7 @@ class Metrics(Instruments):
     def know_listeners(self, names: Iterable[str]) -> None:
         """Create the children of these listeners."""
         known = tuple(names)
+        self.usage.know_listeners(known)
         for children in (
             self.connections,
             self.sessions,
@@ -91,25 +103,16 @@ class Metrics(Instruments):
 
     def know_tls(self, names: Iterable[str]) -> None:
         """Create the children of the listeners that encrypt."""
-        self.tls_sessions.born((name, version) for name in names for version in TLS_VERSIONS)
+        known = tuple(names)
+        self.tls_sessions.born((name, version) for name in known for version in TLS_VERSIONS)
+        self.certificate_expiry.born(known)
 
-    def know_accounts(self, names: Iterable[str]) -> None:
-        """Create the children of these accounts."""
-        for name in names:
-            self.relayed.born([name])
-            self.deferred.born((name, reason) for reason in REASONS_DEFERRED)
-            self.failed.born((name, reason) for reason in REASONS_FAILED)
-            self.requests.born([(name, "send"), (name, "account")])
-            self.request_failures.born(
-                (name, "send", error) for error in (*REASONS_DEFERRED, *REASONS_FAILED)
-            )
-            self.request_failures.born([(name, "account", "other")])
-            self.request_seconds.born([name])
-            self.ambiguous.born([name])
-            self.breaker_open.born([name])
-            self.clock_skew.born([name])
-            self.rate_used.born([name])
-            self.quota_holds.born((name, whom) for whom in HELD_BY_QUOTA)
+    def know_probe(self) -> None:
+        """Create what is told of the probe."""
+        self.probed_at = self._gauge(
+            "relay_probe_last_success_timestamp_seconds",
+            "Unix time the last end-to-end probe returned as an event; start time until the first.",
+        )
 
     def _build_info(self) -> None:
         info = self._gauges(
@@ -140,9 +143,10 @@ class Metrics(Instruments):
         self.tls_sessions = self._counters(
             "relay_tls_sessions_total", "TLS handshakes done.", "listener", "version"
         )
-        self.certificate_expiry = self._gauge(
+        self.certificate_expiry = self._gauges(
             "relay_tls_certificate_expiry_timestamp_seconds",
-            "Unix time after which the certificate served is no longer valid; 0 without one.",
+            "Unix time after which the certificate served by the listener is no longer valid.",
+            "listener",
         )
         self.auth_attempts = self._counters(
             "relay_smtp_auth_attempts_total",
@@ -208,6 +212,16 @@ class Metrics(Instruments):
         self._time()
 
     def _time(self) -> None:
+        self.queue_seconds = Children(
+            Histogram(
+                "relay_queue_time_seconds",
+                "Time from acceptance until the recipient was settled.",
+                ["outcome"],
+                buckets=_QUEUE_SECONDS,
+                registry=self.registry,
+            )
+        )
+        self.queue_seconds.born(("relayed", "failed", "expired"))
         self.expired = self._counters(
             "relay_recipients_expired_total",
             "Recipients given up because their time was over; unknown: it may have been sent.",
@@ -233,88 +247,6 @@ class Metrics(Instruments):
             "relay_clock_in_doubt",
             "1 for an hour after the wall clock stepped by more than 5 minutes, in which no "
             "message is given up for its age.",
-        )
-
-    def _ses(self) -> None:
-        self.relayed = self._counters(
-            "relay_recipients_relayed_total",
-            "Recipients for whom SES accepted the message; not delivered yet.",
-            "account",
-        )
-        self.deferred = self._counters(
-            "relay_recipients_deferred_total",
-            "Recipient attempts that will be tried again.",
-            "account",
-            "reason",
-        )
-        self.failed = self._counters(
-            "relay_recipients_failed_total", "Recipients given up.", "account", "reason"
-        )
-        self.requests = self._counters(
-            "relay_ses_requests_total", "Requests to SES.", "account", "operation"
-        )
-        self.request_failures = self._counters(
-            "relay_ses_request_failures_total",
-            "Requests to SES that did not succeed.",
-            "account",
-            "operation",
-            "error",
-        )
-        self.request_seconds = Children(
-            Histogram(
-                "relay_ses_request_duration_seconds",
-                "Time a send request to SES took.",
-                ["account"],
-                buckets=_REQUEST_SECONDS,
-                registry=self.registry,
-            )
-        )
-        self.ambiguous = self._counters(
-            "relay_ses_ambiguous_sends_total",
-            "Send requests whose answer was lost; each may become a duplicate.",
-            "account",
-        )
-        self.breaker_open = self._gauges(
-            "relay_ses_breaker_open",
-            "1 while sending to the account is suspended after repeated failures.",
-            "account",
-        )
-        self.clock_skew = self._gauges(
-            "relay_ses_clock_skew_seconds",
-            "How far SES's clock is ahead of this machine's, as last found when SES refused a "
-            "signature; 0 while it refuses none.",
-            "account",
-        )
-        self.quota_rate = self._gauges(
-            "relay_ses_quota_rate_recipients_per_second",
-            "Maximum send rate granted to the account.",
-            "account",
-        )
-        self.quota_daily = self._gauges(
-            "relay_ses_quota_daily_recipients",
-            "Recipients the account may send to in a rolling 24 hours; +Inf when unlimited.",
-            "account",
-        )
-        self.quota_used = self._gauges(
-            "relay_ses_quota_daily_used_recipients",
-            "Recipients counted by SES in the last 24 hours.",
-            "account",
-        )
-
-        self.senders_paused = self._gauge(
-            "relay_senders_paused", "Senders whose mail an operator keeps from being sent."
-        )
-        self.rate_used = self._gauges(
-            "relay_ses_rate_used_recipients_per_second",
-            "How much of the granted rate is used: less for a while after SES said that it was "
-            "exceeded.",
-            "account",
-        )
-        self.quota_holds = self._gauges(
-            "relay_ses_daily_quota_holds",
-            "1 while mail of such senders waits for the account's daily quota to be freed.",
-            "account",
-            "priority",
         )
 
     def _feedback(self) -> None:

@@ -70,6 +70,23 @@ class StoreMetrics:
             "Lines of the ledger that wait in spool.db to be copied into record.db.",
             registry=registry,
         )
+        self.kept = Gauge(
+            "relay_queue_size_bytes",
+            "Content of all messages in the spool.",
+            registry=registry,
+        )
+        self.oldest = Gauge(
+            "relay_queue_oldest_message_timestamp_seconds",
+            "Unix time of arrival of the oldest message still to be relayed; the time of the "
+            "scrape when there is none.",
+            registry=registry,
+        )
+        self.oldest_due = Gauge(
+            "relay_queue_oldest_due_timestamp_seconds",
+            "Unix time since when the message longest due waits for its attempt; the time of the "
+            "scrape when none is due. Messages of paused senders do not count.",
+            registry=registry,
+        )
         log_size = Gauge(
             "relay_database_wal_bytes",
             "Length of the write-ahead log on disk.",

@@ -34,6 +34,7 @@ class ContentLines:
         "_limits",
         "_normalizes",
         "has_long",
+        "has_mended",
         "has_nul",
         "has_stray",
         "is_flawed",
@@ -46,6 +47,8 @@ class ContentLines:
         self._column = 0  # octets of the line that has not ended
         self.has_stray = False
         """Whether a CR or LF outside CRLF was seen that has to be refused."""
+        self.has_mended = False
+        """Whether a CR or LF outside CRLF was seen that became one."""
         self.has_nul = False
         """Whether a NUL was seen."""
         self.has_long = False
@@ -73,6 +76,7 @@ class ContentLines:
         if not self.has_stray and (_STRAY_CR.search(octets) or _STRAY_LF.search(octets)):
             if self._normalizes:
                 octets = _STRAY.sub(b"\r\n", octets)
+                self.has_mended = True
             else:
                 self.has_stray = self.is_flawed = True
         if b"\0" in octets:

@@ -95,6 +95,9 @@ class Reception:
             self.refused(answer)
             return answer.reply.line
         self.is_accepted = True
+        if self._lines.has_mended:
+            origin, sender = self._origin, self._transaction.sender.name
+            self._surroundings.facts.line_endings_mended(origin.session_id, origin.listener, sender)
         return answer
 
     async def close(self) -> None:

@@ -51,6 +51,9 @@ class Session(Transfer):
         """Begin the session."""
         self._sessions.add(self)
         self.facts.session_opened(self.session_id, self.settings.name, str(self.peer))
+        tracing = self.surroundings.tracing
+        if tracing:
+            tracing.meet(self)
 
     def is_any_of(self, senders: Collection[SenderName]) -> bool:
         """Whether the client was found to be one of these senders."""

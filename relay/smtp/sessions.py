@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from relay.mail.reply import Reply
 from relay.smtp.connection import Connection
@@ -22,6 +22,9 @@ class Sessions:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(self._open)
 
     def add(self, session: Connection) -> None:
         """Take in a session; one that comes after the others were told to end is told so too."""

@@ -13,6 +13,7 @@ from relay.smtp.auth import Verifier
 from relay.smtp.headers import HeaderWindow
 from relay.smtp.settings import Deadlines
 from relay.smtp.tls import TlsInForce
+from relay.smtp.tracing import Tracing
 from relay.smtp.turns import Turns
 
 
@@ -32,4 +33,5 @@ class Surroundings:
     passage: Passage | None = None
     """The way to SES of mail whose clients wait; None where no sender has any."""
     turns: Turns = field(default_factory=Turns)
+    tracing: Tracing = field(default_factory=Tracing)
     deadlines: Deadlines = field(default_factory=Deadlines)

@@ -29,7 +29,7 @@ from relay.store.disk import (
     sync_directory,
 )
 from relay.store.lock import SpoolLock
-from relay.store.measure import Measure, waiting_lines
+from relay.store.measure import Measure, waiting
 from relay.store.mover import Mover
 from relay.store.notes import StoredNotes
 from relay.store.opening import RECORD_DATABASE, SPOOL_DATABASE, Opening
@@ -179,7 +179,8 @@ class Store:
                     reserve=put_by.octets,
                     spool_log=spool_writer.log_octets,
                     record_log=record_writer.log_octets,
-                    outbox=await queue_reader.ask(waiting_lines),
+                    kept=backlogs.octets,
+                    backlog=await queue_reader.ask(waiting),
                     spool_is_well=spool_writer.is_well,
                     record_is_well=record_writer.is_well and not mover.is_stuck,
                 )

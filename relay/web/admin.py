@@ -18,6 +18,7 @@ from relay.ports import Clock, Record, Suppressions
 from relay.web import resource
 from relay.web.queue import QueueDesk, QueueResources
 from relay.web.senders import SenderDesk, SenderResources
+from relay.web.watching import WatchDesk, WatchResources
 
 BODY_LIMIT: Final = 1024 * 1024
 """Octets of one request; an order names some tens of thousands of mails with as many."""
@@ -49,6 +50,7 @@ class Desk:
     health: Callable[[], Mapping[str, Any]]
     """Whether a new start is needed, and whether mail is taken."""
     senders: SenderDesk
+    watching: WatchDesk
 
 
 def admin(desk: Desk) -> web.Application:
@@ -61,6 +63,7 @@ def admin(desk: Desk) -> web.Application:
     app.router.add_get("/v1/config", api.show_configuration)
     app.router.add_get("/v1/health", api.show_health)
     SenderResources(desk.senders).add_to(app)
+    WatchResources(desk.watching).add_to(app)
     app.router.add_get("/v1/suppressions", api.list_suppressions)
     app.router.add_get("/v1/suppressions/{address}", api.show_suppression)
     app.router.add_put("/v1/suppressions/{address}", api.suppress)

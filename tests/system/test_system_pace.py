@@ -48,8 +48,9 @@ async def test_a_paused_sender_is_accepted_and_kept_over_a_restart_until_it_is_r
     await relay.start()
     await accept(relay, "two@example.net", number=2)
     status = await shown(relay, "status")
-    assert status["paused senders"]["app"].endswith(": wrong template")
-    assert status["queue"]["ready"] == 2
+    (sender,) = status["senders"]
+    assert sender["paused"].endswith(": wrong template")
+    assert (sender["messages"], status["queue"]["messages"]["ready"]) == (2, 2)
     assert simulator.taken == 0
     code, _, err = await relay.cli("sender", "resume", "app", "--reason", "mended")
     assert code == 0, err

@@ -33,6 +33,8 @@ MAY_IMPORT = {
 # The composition root and the command line may see everything below them.
 ROOTS = {
     "daemon",
+    "observing",
+    "probe",
     "offline",
     "delivering",
     "reloading",
@@ -47,6 +49,8 @@ ROOTS = {
     "serving",
     "wiring",
     "service",
+    "status",
+    "watching",
     "clock",
     "vitals",
     "cli",

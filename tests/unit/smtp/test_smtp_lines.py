@@ -78,3 +78,12 @@ def test_nothing_but_half_a_line_end_is_held_back() -> None:
     assert lines.feed(b"\r") == b"\r\n"
     assert lines.end() == b"\r\n"
     assert lines.end() == b""
+
+
+def test_what_was_mended_is_noted_and_what_was_well_is_not() -> None:
+    lines = ContentLines(normalize=True, limit=False)
+    lines.feed(b"a\r\nb\r\n")
+    assert not lines.has_mended
+    lines.feed(b"c\nd\r\n")
+    assert lines.has_mended
+    assert not lines.is_flawed

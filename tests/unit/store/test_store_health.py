@@ -187,7 +187,7 @@ async def test_the_disk_is_measured(spool: Opened) -> None:
     assert found.floor == 0
     assert found.reserve == 1 << 16
     assert found.spool_log > 10_000
-    assert found.outbox == 0
+    assert found.backlog.outbox == 0
     assert found.spool_is_well
     assert found.record_is_well
 

@@ -45,7 +45,7 @@ async def test_mail_flows_at_a_start_without_it_and_the_outbox_grows(tmp_path: P
     async with opened(tmp_path) as spool:
         for count in range(1, 4):
             await flow(spool)
-            assert (await spool.store.measure()).outbox == count
+            assert (await spool.store.measure()).backlog.outbox == count
         assert turns(spool) == [("record.db", False)]
         found = await spool.store.measure()
         assert (found.spool_is_well, found.record_is_well) == (True, False)
@@ -74,7 +74,7 @@ async def test_it_is_taken_up_again_without_a_restart_once_it_can_be_opened(
         replace_file(record, good)
         await well.wait()
         assert await spool.facts_of(str(JANE)) == ["relayed"]
-        assert (await spool.store.measure()).outbox == 0
+        assert (await spool.store.measure()).backlog.outbox == 0
         assert (await spool.store.measure()).record_is_well
         assert spool.store.suppressions.counts()[SuppressionReason.COMPLAINT] == 1
         await suppress(spool, str(JOE))

@@ -7,8 +7,8 @@ import getpass
 import json
 import socket
 import stat
-from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from relay.web.admin import Desk, Reloaded, admin
 from relay.web.monitoring import monitoring
 from relay.web.senders import SenderDesk
 from relay.web.site import Site
+from relay.web.watching import WatchDesk
 from relay.web.webhook import webhook
 from relay.wiring import queue_desk
 from tests.builders import ARRIVED
@@ -86,8 +87,26 @@ class House:
                 clock=clock,
                 senders=lambda: [SenderName("billing"), SenderName("app")],
             ),
+            watching=WatchDesk(
+                facts=self.facts,
+                log_level=lambda: self.level,
+                set_log_level=self.set_log_level,
+                reset_log_level=lambda: self.set_log_level("info", None),
+                dialogues=lambda network, length: self.lines(str(network), length),
+                selftest=self.lines,
+            ),
         )
+        self.level: tuple[str, datetime | None] = ("info", None)
         self.session: aiohttp.ClientSession
+
+    def set_log_level(self, level: str, length: timedelta | None) -> None:
+        if level == "loud":
+            raise ValueError("the levels are debug, info, warning, error")
+        self.level = level, None if length is None else ARRIVED + length
+
+    async def lines(self, *asked: object) -> AsyncGenerator[dict[str, Any], None]:
+        yield {"asked": [str(one) for one in asked]}
+        yield {}
 
     async def reload(self) -> Reloaded:
         return Reloaded(self.complaints, ("a warning",))
@@ -327,3 +346,26 @@ async def test_accounts_are_shown(house: House) -> None:
         200,
         {"accounts": [{"account": "main", "rate": 14.0}]},
     )
+
+
+async def test_the_log_is_made_louder_and_a_level_that_there_is_not_is_refused(
+    house: House,
+) -> None:
+    assert await house.ask("GET", "/log-level") == (200, {"level": "info", "until": None})
+    words = {"level": "debug", "seconds": 900}
+    code, said = await house.ask("PUT", "/log-level", words)
+    assert (code, said["level"]) == (200, "debug")
+    assert said["until"] == (ARRIVED + timedelta(minutes=15)).isoformat(timespec="milliseconds")
+    assert (await house.ask("DELETE", "/log-level"))[1]["until"] is None
+    for wrong in ({"level": "loud", "seconds": 1}, {"level": "debug"}, {**words, "seconds": 1e6}):
+        assert (await house.ask("PUT", "/log-level", wrong))[0] == 400, wrong
+
+
+async def test_who_watches_a_client_is_told_of(house: House) -> None:
+    code, said = await house.ask("GET", "/dialogues?client=10.0.0.7/8&seconds=60")
+    assert (code, said.splitlines()[0]) == (200, '{"asked":["10.0.0.0/8","0:01:00"]}')
+    ((event,), words) = house.facts.told[-1][1], house.facts.words[-1][1]
+    assert event == "dialogue_traced"
+    assert (words["client"], words["actor"]) == ("10.0.0.0/8", getpass.getuser())
+    for query in ("client=x&seconds=60", "client=10.0.0.7", "client=10.0.0.7&seconds=0"):
+        assert (await house.ask("GET", f"/dialogues?{query}"))[0] == 400, query
