@@ -1,6 +1,7 @@
 """CPU and rate per message, ours and the others', in alternating runs on one machine.
 
-First the SMTP side, the store and the way to SES alone, then the whole way of a message.
+First the SMTP side, the store, the way to SES and what comes back alone, then the whole way of a
+message.
 `make bench`, or `python -m bench --messages 5000 --runs 5`, or `python -m bench --only store`.
 Absolute times drift with the machine; the ratios are what counts.
 """
@@ -13,7 +14,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 
-from bench import ses_side, smtp_side, store_side, subjects
+from bench import feedback_side, ses_side, smtp_side, store_side, subjects
 from bench.processes import cpu_seconds
 from bench.stand_in import ses_stand_in
 from bench.subjects import Subject
@@ -90,7 +91,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=4096, help="octets of each message's body")
     parser.add_argument("--runs", type=int, default=3, help="alternating runs of each subject")
     parser.add_argument(
-        "--only", choices=("smtp", "store", "ses", "whole"), help="one of the parts"
+        "--only", choices=("smtp", "store", "ses", "feedback", "whole"), help="one of the parts"
     )
     arguments = parser.parse_args()
     if arguments.only in {None, "smtp"}:
@@ -99,6 +100,8 @@ def main() -> None:
         store_side.measure(arguments.runs)
     if arguments.only in {None, "ses"}:
         ses_side.measure(arguments.runs)
+    if arguments.only in {None, "feedback"}:
+        feedback_side.measure(arguments.runs)
     if arguments.only not in {None, "whole"}:
         return
     load = Load(arguments.messages, arguments.clients, arguments.size)

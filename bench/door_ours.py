@@ -79,7 +79,7 @@ class _Suppressions:
     def may_hold(self, _address: Address) -> bool:
         return False
 
-    async def find(self, _address: Address) -> None:
+    async def find(self, _address: Address, _sender: Sender | None = None) -> None:
         return None
 
 

@@ -23,7 +23,8 @@ from relay.config.configuration import Configuration
 from relay.delivering import Delivering
 from relay.delivery.pauses import Pauses
 from relay.feedback.certificate import HttpsSnsGateway, SnsGateway
-from relay.feedback.intake import BODY_LIMIT, Intake
+from relay.feedback.intake import BODY_LIMIT
+from relay.feeding import Feeding, wants_callbacks
 from relay.observe.logs import Render
 from relay.observe.metrics import CONTENT_TYPE
 from relay.observing import Observing
@@ -57,7 +58,6 @@ from relay.wiring import (
     sender_desk,
     shown_configuration,
     terms,
-    topics,
 )
 
 # How long clients in DATA may take to finish once we stop. Meanwhile others wait in the sockets
@@ -153,6 +153,7 @@ class Daemon:
             ambiguous_wait=AMBIGUOUS_WITHOUT_EVENTS,
             min_free=settings.spool.min_free,
             unsafe=settings.spool.unsafe,
+            wants_callbacks=wants_callbacks(lambda: self.configuration),
         )
         stack.push_async_callback(store.close)
         stack.push_async_callback(self._count_what_is_left)
@@ -181,8 +182,8 @@ class Daemon:
         )
         self.vitals.probed_at = lambda: self._watching.probed_at
 
-        intake = Intake(
-            lambda: topics(self.configuration), self._gateway, store.record, facts, self._clock
+        feeding = Feeding(
+            store, lambda: self.configuration, self._gateway, facts=facts, clock=self._clock
         )
         delivering = Delivering(
             store,
@@ -191,7 +192,7 @@ class Daemon:
             self._allowances,
             node=node(),
             terms=lambda: terms(self.configuration),
-            events_seen=intake.events_seen,
+            events_seen=feeding.effects.events_seen,
             facts=facts,
             clock=self._clock,
         )
@@ -203,8 +204,8 @@ class Daemon:
         self._watch(self._readmission.readmit(), "readmission", may_end=True)
         await delivering.start(self._watch, stack)
         self.vitals.paused = delivering.pauses.in_force
-
-        await self._serve_http(intake, delivering.pauses)
+        self.vitals.circuits = feeding.start(delivering.pauses, self._watch, stack)
+        await self._serve_http(feeding, delivering.pauses)
         await self._open_front_door(delivering.passages)
         self._watching.start(partial(self._watch, may_end=True))
         facts.service("started", version=__version__, generation=1, pid=os.getpid())
@@ -221,19 +222,16 @@ class Daemon:
         for writer in (self._store.writer, self._store.record_writer):
             self._watch(writer.watch(), "disk", may_end=True)
 
-    async def _serve_http(self, intake: Intake, pauses: Pauses) -> None:
+    async def _serve_http(self, feeding: Feeding, pauses: Pauses) -> None:
         http, facts, serving = self.configuration.settings.http, self.facts, self._serving
         vitals = self.vitals
         app = monitoring(vitals.exposition, CONTENT_TYPE, vitals.checks, vitals.complaint)
         self.metrics_port = await serving.listen(app, "metrics", http.metrics)
-
         store, clock, rules, notice = self._store, self._clock, self._rules, self._scheduler.notice
         desk = AdminDesk(
             queue=queue_desk(store, facts, clock, lambda: rules.current.senders, notice),
-            record=store.record,
-            suppressions=store.suppressions,
-            facts=facts,
-            clock=clock,
+            suppressions=feeding.suppression_desk(),
+            callbacks=feeding.callback_desk(),
             reload=self.reload,
             status=Status(
                 self.vitals, store, self._observing, clock, lambda: list(rules.current.senders)
@@ -241,7 +239,9 @@ class Daemon:
             accounts=self.vitals.accounts,
             configuration=lambda: shown_configuration(self.configuration),
             health=self.vitals.health,
-            senders=sender_desk(store, facts, clock, lambda: rules.current.senders, pauses),
+            senders=sender_desk(
+                store, facts, clock, lambda: rules.current.senders, pauses, self.vitals.circuits
+            ),
             watching=self._watching.desk(),
         )
         await serving.listen_unix(admin(desk), "admin", http.admin)
@@ -250,7 +250,7 @@ class Daemon:
         self._stack.callback(self._watching.stop)
 
         if http.webhook is not None:
-            app = webhook(intake.take_in, BODY_LIMIT)
+            app = webhook(feeding.intake.take_in, BODY_LIMIT)
             self.webhook_port = await serving.listen(app, "webhook", http.webhook)
 
     async def _open_front_door(self, passage: Passage) -> None:

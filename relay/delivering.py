@@ -55,6 +55,7 @@ class Delivering:
             node=node,
             jitter=random.random,
             events_seen=events_seen,
+            reported=store.record.reported,
             is_paused=lambda name: self.scheduler.is_draining or self.pauses.hold(name),
             may_expire=doubt.may_expire,
         )

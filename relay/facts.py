@@ -227,8 +227,8 @@ class Facts(Protocol):
         """
         ...
 
-    def feedback(self, event: FeedbackEvent, *, duplicate: bool) -> None:
-        """A verified event was taken in, or was known already."""
+    def feedback(self, event: FeedbackEvent, *, duplicate: bool, stale: bool = False) -> None:
+        """A verified event was taken in, or was known already; stale: of more than a day ago."""
         ...
 
     def feedback_not_understood(self, topic: str, message_id: str) -> None:
@@ -245,6 +245,16 @@ class Facts(Protocol):
 
     def unsuppressed(self, address: str, *, actor: str, reason: str) -> None:
         """An address was taken off the suppression list."""
+        ...
+
+    def callback_told(self, sender: SenderName, kind: str, name: str) -> None:
+        """A sending application has heard what became of its mail; `name` is the webhook-id."""
+        ...
+
+    def callback_failed(
+        self, sender: SenderName, kind: str, name: str, complaint: str, due_at: datetime | None
+    ) -> None:
+        """It could not be told; it is told again at that time, or, without one, by an operator."""
         ...
 
     def service(self, event: str, **words: str | float) -> None:

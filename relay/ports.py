@@ -1,7 +1,8 @@
 """Where the core meets its adapters. Each docstring is the contract both sides are tested against.
 
 Adapters never import each other; `relay.daemon` hands them what they need of these. In this order:
-values and errors, accepting mail, delivering it, remembering it. See relay.facts, relay.upkeep too.
+values and errors, accepting mail, delivering it, who is not mailed. See relay.aftermath,
+relay.facts and relay.upkeep too.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from relay.mail.address import Address
-from relay.mail.entry import Backlog, LedgerLine, Settled, State
+from relay.mail.entry import Backlog, Settled, State
 from relay.mail.envelope import AccountName, Envelope, Mail, QueueId, SenderName
-from relay.mail.feedback import FeedbackEvent, Suppression
+from relay.mail.feedback import Suppression
 from relay.mail.ses_headers import SesHeaders
 from relay.policy.ruleset import Ruleset
-from relay.policy.sender import Route
+from relay.policy.sender import Route, Sender
 from relay.policy.verdict import Answer
 
 
@@ -218,6 +219,16 @@ class Queue(Protocol):
         """Make due what is held for want of its sender, which is back; return how many."""
         ...
 
+    async def settle_reported(
+        self, queue_id: QueueId, reported: Mapping[str, str], *, now: datetime
+    ) -> int:
+        """Let go recipients that SES reports on: it has taken the mail, whatever we heard of it.
+
+        `reported` has their addresses, folded, and SES's message ids. The ledger is told that they
+        are relayed. What is in flight is left to its attempt. Returns how many those were.
+        """
+        ...
+
     async def senders(self) -> Sequence[SenderName]:
         """Return the senders with entries in the spool, configured or not."""
         ...
@@ -290,51 +301,9 @@ class Suppressions(Protocol):
         """Whether the address may be on the list, from memory; never False for one that is."""
         ...
 
-    async def find(self, address: Address) -> Suppression | None:
-        """Return why the address is not mailed, or None; raise SpoolError if it cannot be read."""
-        ...
+    async def find(self, address: Address, sender: Sender | None = None) -> Suppression | None:
+        """Return why that sender may not mail the address, or None; without a sender, why any.
 
-
-class Record(Protocol):
-    """What is remembered after mail has left: ledger, feedback, suppression. Not the spool."""
-
-    async def take_in(
-        self,
-        delivery_id: str,
-        raw: bytes,
-        event: FeedbackEvent | None,
-        suppressions: Sequence[Suppression],
-    ) -> Sequence[Suppression] | None:
-        """Store one feedback message and its effects in one transaction; durable on return.
-
-        Returns the suppressions that took effect: an event older than an operator's removal of the
-        address has none. `delivery_id` (SNS MessageId) de-duplicates: None means it was known.
-        `event` is None for what was signed but not understood: it is kept raw.
+        Raises SpoolError if it cannot be read.
         """
-        ...
-
-    async def suppress(self, suppression: Suppression, *, actor: str) -> None:
-        """Add or replace an entry by an operator's hand; audited."""
-        ...
-
-    async def unsuppress(self, address: str, *, actor: str, reason: str, now: datetime) -> bool:
-        """Remove an entry; audited. False when there was none."""
-        ...
-
-    async def list_suppressed(self, after: str, limit: int) -> Sequence[Suppression]:
-        """Return entries in order of address, after the given one."""
-        ...
-
-    async def trace(self, key: str, limit: int) -> Sequence[LedgerLine]:
-        """Return the ledger of a queue id, SES message id or recipient, oldest first."""
-        ...
-
-    async def trace_message(self, message_id: str, limit: int) -> Sequence[LedgerLine]:
-        """Return the ledger of all mail whose header has that Message-ID, oldest first."""
-        ...
-
-    async def audit(
-        self, actor: str, action: str, subject: str, detail: str, *, now: datetime
-    ) -> None:
-        """Write down what an operator does to mail, or did; durable on return."""
         ...

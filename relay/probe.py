@@ -13,11 +13,12 @@ from datetime import datetime, timedelta
 from email.utils import format_datetime
 from typing import Any, Final
 
+from relay.aftermath import Record
 from relay.facts import Facts
 from relay.mail.address import Address
 from relay.mail.envelope import Envelope, QueueId, SenderName
 from relay.policy.sender import Sender
-from relay.ports import Clock, Record, Rules, Spool, SpoolError
+from relay.ports import Clock, Rules, Spool, SpoolError
 
 SIMULATOR: Final = Address("success", "simulator.amazonses.com")
 """SES Developer Guide, "Using the mailbox simulator": delivered at once; counts as no one's bounce,

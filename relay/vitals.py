@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from math import inf
 from typing import Any, cast
 
 from relay.delivery.gate import Condition, Gate
+from relay.feedback.circuit import Circuits
 from relay.mail.envelope import AccountName, SenderName
 from relay.observe.instruments import value_of
 from relay.observing import Observing
@@ -20,6 +22,7 @@ from relay.operators import Pause
 from relay.policy.breaker import BreakerState
 from relay.policy.conditions import AccountSigns, Signs
 from relay.policy.day import Hold
+from relay.policy.reputation import NOTHING
 from relay.ports import Clock, SpoolError
 from relay.pulse import Pulse
 from relay.ses.account import SesAccount
@@ -56,6 +59,7 @@ class Vitals:
         """Set once it is known."""
         self.probed_at: Callable[[], float | None] = lambda: None
         """Reads when a probe last came back, in Unix time; None where there is no probe."""
+        self.circuits: Circuits | None = None
         self.front_door: FrontDoor | None = None
         self.pulse: Pulse | None = None
         self.is_draining = False
@@ -203,9 +207,21 @@ class Vitals:
         except (SpoolError, OSError):
             # A spool that cannot be read must not take all other numbers with it.
             metrics.readiness["spool"].set(False)
+        await self._measure_aftermath()
         for reason, count in self._store.suppressions.counts().items():
             metrics.suppressed[reason.value].set(count)
         return await asyncio.to_thread(metrics.exposition)
+
+    async def _measure_aftermath(self) -> None:
+        metrics, circuits = self._metrics, self.circuits
+        if circuits is not None:
+            for sender, counters in metrics.usage.senders.items():
+                for (window, fate), gauge in counters.received.items():
+                    gauge.set(getattr(circuits.windows[window].get(sender, NOTHING), fate))
+                counters.suspect.set(sender in circuits.suspects)
+        with suppress(SpoolError):
+            for state, count in (await self._store.callbacks.waiting()).items():
+                metrics.callbacks_waiting[state].set(count)
 
     def _show(self, found: Measure) -> None:
         metrics, now = self._metrics.store, self._clock.now().timestamp()

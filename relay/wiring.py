@@ -17,7 +17,7 @@ from relay.config.shown import shown
 from relay.config.words import LongLines
 from relay.delivery.gate import Gate
 from relay.facts import Facts
-from relay.feedback.intake import Confirm, Topics
+from relay.feedback.circuit import Circuits
 from relay.mail.envelope import AccountName, SenderName
 from relay.operators import Pausing
 from relay.policy.expiry import Terms
@@ -127,9 +127,18 @@ def sender_desk(
     clock: Clock,
     senders: Callable[[], Collection[SenderName]],
     pauses: Pausing,
+    circuits: Circuits | None,
 ) -> SenderDesk:
-    """Return what operators pause and resume senders on."""
-    return SenderDesk(pauses=pauses, record=store.record, facts=facts, clock=clock, senders=senders)
+    """Return what operators see, pause and resume senders on."""
+    return SenderDesk(
+        pauses=pauses,
+        record=store.record,
+        facts=facts,
+        clock=clock,
+        senders=senders,
+        receptions=lambda: {} if circuits is None else circuits.windows,
+        suspects=lambda: {} if circuits is None else circuits.suspects,
+    )
 
 
 def queue_desk(
@@ -156,12 +165,6 @@ def shown_configuration(configuration: Configuration) -> dict[str, Any]:
         "generation": configuration.generation,
         "settings": [one._asdict() for one in shown(configuration)],
     }
-
-
-def topics(configuration: Configuration) -> Topics:
-    """Return the SNS topics that are believed."""
-    sns = configuration.settings.feedback.sns
-    return Topics(frozenset(sns.topics), Confirm(sns.confirm))
 
 
 def terms(configuration: Configuration) -> Terms:
@@ -226,6 +229,12 @@ def needs_restart(old: Configuration, new: Configuration) -> tuple[str, ...]:
             ("spool.unsafe", before.spool.unsafe, after.spool.unsafe),
             ("http", before.http, after.http),
             ("probe", before.probe, after.probe),
+            (
+                "suppression.account_list",
+                before.suppression.account_list,
+                after.suppression.account_list,
+            ),
+            ("feedback.sqs", before.feedback.sqs, after.feedback.sqs),
         )
         if was != is_now
     ]

@@ -13,6 +13,7 @@ from relay.mail.envelope import Envelope, Mail, QueueId, SenderName, new_queue_i
 from relay.mail.feedback import Suppression
 from relay.mail.ses_headers import NOTHING_ASKED
 from relay.policy.ruleset import Ruleset
+from relay.policy.sender import Sender
 from relay.ports import Draft
 
 
@@ -71,6 +72,11 @@ class StaticRules:
         self.current = ruleset
 
 
+async def nothing_reported(_queue_id: QueueId) -> dict[str, str]:
+    """Say that SES has reported on no mail."""
+    return {}
+
+
 class FakeSuppressions:
     """A suppression list in a dictionary."""
 
@@ -83,7 +89,7 @@ class FakeSuppressions:
     def may_hold(self, address: Address) -> bool:
         return address.folded in self._by_address
 
-    async def find(self, address: Address) -> Suppression | None:
+    async def find(self, address: Address, sender: Sender | None = None) -> Suppression | None:
         return self._by_address.get(address.folded)
 
 

@@ -12,6 +12,7 @@ from relay.cli.config_app import config as configuration
 from relay.cli.options import AdminOption, ConfigOption, ForOption, JsonOption, SpoolOption
 from relay.cli.queue_app import queue
 from relay.cli.sender_app import account, sender
+from relay.cli.suppression_app import callback, suppression
 
 app = typer.Typer(
     help="An SMTP server for legacy applications that hands their mail to Amazon SES.",
@@ -20,16 +21,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-suppression = typer.Typer(help="Addresses that are not mailed.", no_args_is_help=True)
 secret = typer.Typer(help="Verifiers for the configuration.", no_args_is_help=True)
 app.add_typer(queue, name="queue")
 app.add_typer(sender, name="sender")
 app.add_typer(account, name="account")
 app.add_typer(configuration, name="config")
 app.add_typer(suppression, name="suppression")
+app.add_typer(callback, name="callback")
 app.add_typer(secret, name="secret")
-
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept for the audit.")]
 
 
 @app.command(epilog="Examples:  relay serve --config /etc/ses-relay/relay.yaml")
@@ -264,55 +263,6 @@ def version() -> None:
     show(__version__)
 
 
-@suppression.command("list", epilog="Examples:  relay suppression list --json")
-def list_suppressions(admin: AdminOption = ADMIN_PATH, *, as_json: JsonOption = False) -> None:
-    """List the suppressed addresses."""
-    from relay.cli import verbs  # noqa: PLC0415
-
-    verbs.list_suppressions(admin, as_json=as_json)
-
-
-@suppression.command("show", epilog="Examples:  relay suppression show jane@example.net")
-def show_suppression(
-    address: Annotated[str, typer.Argument(help="Address.")],
-    admin: AdminOption = ADMIN_PATH,
-    *,
-    as_json: JsonOption = False,
-) -> None:
-    """Say why an address is not mailed; exit 1 if it is not on the list."""
-    from relay.cli import verbs  # noqa: PLC0415
-
-    verbs.show_suppression(admin, address, as_json=as_json)
-
-
-@suppression.command(
-    "add", epilog='Examples:  relay suppression add jane@example.net --reason "asked by phone"'
-)
-def suppress(
-    address: Annotated[str, typer.Argument(help="Address.")],
-    reason: ReasonOption,
-    admin: AdminOption = ADMIN_PATH,
-) -> None:
-    """Put an address on the list: it is refused at RCPT from now on."""
-    from relay.cli import verbs  # noqa: PLC0415
-
-    verbs.suppress(admin, address, reason)
-
-
-@suppression.command(
-    "remove", epilog='Examples:  relay suppression remove jane@example.net --reason "mailbox fixed"'
-)
-def unsuppress(
-    address: Annotated[str, typer.Argument(help="Address.")],
-    reason: ReasonOption,
-    admin: AdminOption = ADMIN_PATH,
-) -> None:
-    """Take an address off the list. SES keeps a list of its own, which this does not touch."""
-    from relay.cli import verbs  # noqa: PLC0415
-
-    verbs.unsuppress(admin, address, reason)
-
-
 @secret.command("hash", epilog="Examples:  relay secret hash   printf %s pw | relay secret hash")
 def hash_secret() -> None:
     """Hash a person's password for `secret_hash`; asked twice, or read from standard input."""
@@ -327,3 +277,11 @@ def new_token() -> None:
     from relay.cli import verbs  # noqa: PLC0415
 
     verbs.new_token()
+
+
+@secret.command("callback", epilog="Examples:  relay secret callback > billing-callback")
+def new_callback_secret() -> None:
+    """Make a secret that signs callbacks, for the file that `callback.secret_file` names."""
+    from relay.cli import verbs  # noqa: PLC0415
+
+    verbs.new_callback_secret()

@@ -7,10 +7,11 @@ whether the recipient is suppressed. Decides nothing itself.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from relay.cli.client import AdminClient, AdminError
 from relay.cli.complaints import complain
@@ -26,6 +27,7 @@ from relay.policy.admission import Auth
 from relay.policy.explain import Question, Step, explain
 from relay.policy.ruleset import Ruleset
 from relay.policy.sender import Host, Sender, host_of
+from relay.policy.suppression import binds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,17 +141,28 @@ class _Suppressions:
     def __init__(self, admin: Path) -> None:
         self._admin = admin
 
-    def find(self, address: Address) -> Suppression | None:
+    def find(self, address: Address, sender: Sender) -> Suppression | None:
         try:
             found = AdminClient(self._admin).ask("GET", "suppressions", str(address))
         except AdminError as error:
             if error.exit_code != FOUND_BAD:
                 say(f"note: whether {address} is suppressed is not known: {error}")
             return None
-        since = datetime.fromisoformat(found["since"])
-        return Suppression(
-            found["address"], SuppressionReason(found["reason"]), found["detail"], since
-        )
+        now = datetime.now(UTC)
+        entries = [_entry(one) for one in found["entries"]]
+        return next((entry for entry in entries if binds(entry, sender, now)), None)
+
+
+def _entry(found: Mapping[str, Any]) -> Suppression:
+    until = found["until"]
+    return Suppression(
+        found["address"],
+        SuppressionReason(found["reason"]),
+        found["detail"],
+        datetime.fromisoformat(found["since"]),
+        scope=found["scope"],
+        until=None if until is None else datetime.fromisoformat(until),
+    )
 
 
 def _show(steps: Sequence[Step]) -> None:

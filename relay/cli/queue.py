@@ -127,11 +127,15 @@ def trace(whom: Whom, key: str, *, as_json: bool) -> None:
     if as_json:
         show_json({"type": "entry", **entry} for entry in entries)
         show_json({"type": "fact", **line} for line in lines)
+        show_json({"type": "standing", **one} for one in answer["standings"])
     else:
         for entry in entries:
             _show_entry(entry)
         if lines:
             _show_lines(lines)
+            show("")
+        for one in answer["standings"]:
+            show(clean(f"{one['queue_id']} to {one['recipient']}: {one['standing']}"))
     if not entries and not lines:
         fail("nothing is known of it", FOUND_BAD)
 

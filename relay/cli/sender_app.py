@@ -9,10 +9,25 @@ import typer
 from relay.cli import ADMIN_PATH
 from relay.cli.options import AdminOption, JsonOption
 
-sender = typer.Typer(help="Senders whose mail is kept from being sent.", no_args_is_help=True)
+sender = typer.Typer(
+    help="How the mail of senders fares, and whose is kept from being sent.", no_args_is_help=True
+)
 account = typer.Typer(help="The SES accounts mail leaves by.", no_args_is_help=True)
 
 NameArgument = Annotated[str, typer.Argument(help="The sender's name in the configuration.")]
+
+
+@sender.command("show", epilog="Examples:  relay sender show   relay sender show billing --json")
+def show(
+    name: Annotated[str, typer.Argument(help="Of this sender only.")] = "",
+    admin: AdminOption = ADMIN_PATH,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how its mail was received in the last hour and day; exit 1 if there is none such."""
+    from relay.cli import verbs  # noqa: PLC0415
+
+    verbs.show_senders(admin, name, as_json=as_json)
 
 
 @sender.command("pause", epilog='Examples:  relay sender pause billing --reason "wrong template"')

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import getpass
+import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +12,12 @@ from pathlib import Path
 
 from relay.cli.client import AdminClient, AdminError
 from relay.cli.exits import CONFIGURATION, FOUND_BAD, USAGE
-from relay.cli.words import clean, fail, say, show, show_json, show_table
+from relay.cli.words import clean, fail, say, show, show_json
 
 
 @contextmanager
-def _asking(admin: Path) -> Iterator[AdminClient]:
+def asking(admin: Path) -> Iterator[AdminClient]:
+    """Yield a client, and end the program in words where the daemon cannot be asked or says no."""
     try:
         yield AdminClient(admin)
     except AdminError as error:
@@ -23,7 +26,7 @@ def _asking(admin: Path) -> Iterator[AdminClient]:
 
 def reload(admin: Path) -> None:
     """Ask the daemon to load its configuration again."""
-    with _asking(admin) as daemon:
+    with asking(admin) as daemon:
         answer = daemon.ask("POST", "reload")
     for warning in answer["warnings"]:
         say(f"warning: {warning}")
@@ -38,7 +41,7 @@ def show_config(admin: Path, *, changed: bool, origin: bool, as_json: bool) -> N
     """Show what the daemon works by, and why."""
     from relay.config.shown import spelled  # noqa: PLC0415 - pydantic, 0.2 s
 
-    with _asking(admin) as daemon:
+    with asking(admin) as daemon:
         answer = daemon.ask("GET", "config")
     found = [one for one in answer["settings"] if one["is_set"] or not changed]
     if as_json:
@@ -49,61 +52,51 @@ def show_config(admin: Path, *, changed: bool, origin: bool, as_json: bool) -> N
         show(f"{one['place']}: {value}" + (f"   # {one['origin']}" if origin else ""))
 
 
-def list_suppressions(admin: Path, *, as_json: bool) -> None:
-    """List the suppression list."""
-    with _asking(admin) as daemon:
-        found = daemon.pages("suppressions", "suppressions")
-        if as_json:
-            show_json(found)
-            return
-        show_table(
-            ("ADDRESS", "REASON", "SINCE", "DETAIL"),
-            ([one["address"], one["reason"], one["since"][:10], one["detail"]] for one in found),
-        )
-
-
-def show_suppression(admin: Path, address: str, *, as_json: bool) -> None:
-    """Show one entry of the suppression list."""
-    with _asking(admin) as daemon:
-        found = daemon.ask("GET", "suppressions", address)
-    if as_json:
-        show_json([found])
-        return
-    for name, value in found.items():
-        show(f"{name + ':':<10}{value or '-'}")
-
-
-def suppress(admin: Path, address: str, reason: str) -> None:
-    """Put an address on the list."""
-    with _asking(admin) as daemon:
-        answer = daemon.ask("PUT", "suppressions", address, body={"reason": reason})
-    say(f"{answer['address']} is suppressed")
-
-
-def unsuppress(admin: Path, address: str, reason: str) -> None:
-    """Take an address off the list."""
-    with _asking(admin) as daemon:
-        answer = daemon.ask("DELETE", "suppressions", address, query={"reason": reason})
-    say(f"{answer['address']} is no longer suppressed here; SES's own list may still hold it")
-
-
 def pause(admin: Path, name: str, reason: str) -> None:
     """Keep a sender's mail from being attempted."""
-    with _asking(admin) as daemon:
+    with asking(admin) as daemon:
         answer = daemon.ask("POST", "senders", name, "pause", body={"reason": reason})
     say(f"{answer['sender']} is paused: its mail is accepted and kept")
 
 
 def resume(admin: Path, name: str, reason: str) -> None:
     """Let a sender's mail go again."""
-    with _asking(admin) as daemon:
+    with asking(admin) as daemon:
         answer = daemon.ask("POST", "senders", name, "resume", body={"reason": reason})
     say(f"{answer['sender']} is resumed")
 
 
+def show_senders(admin: Path, name: str, *, as_json: bool) -> None:
+    """Show how the mail of the senders, or of one of them, is received."""
+    with asking(admin) as daemon:
+        found = daemon.ask("GET", "senders")["senders"]
+    chosen = [one for one in found if not name or one["sender"] == name]
+    if not chosen:
+        fail(f"there is no sender {name}", FOUND_BAD)
+    if as_json:
+        show_json(chosen)
+        return
+    for one in chosen:
+        show(f"{'sender:':<12}{one['sender']}")
+        paused = one["paused"]
+        if paused is not None:
+            words = f"since {paused['since'][:16]} by {paused['actor']}: {paused['reason']}"
+            show(clean(f"{'paused:':<12}{words}"))
+        if one["suspect"]:
+            show(clean(f"{'suspect:':<12}{one['suspect']}"))
+        for window in ("1h", "24h"):
+            seen = one[window]
+            show(
+                f"{window + ':':<12}{seen['sent']} sent, {seen['delivered']} delivered, "
+                f"{seen['bounced']} bounced ({seen['bounce_rate']:.2%}), "
+                f"{seen['complained']} complained ({seen['complaint_rate']:.3%})"
+            )
+        show("")
+
+
 def show_accounts(admin: Path, name: str, *, as_json: bool) -> None:
     """Show how the accounts, or one of them, are doing."""
-    with _asking(admin) as daemon:
+    with asking(admin) as daemon:
         found = daemon.ask("GET", "accounts")["accounts"]
     chosen = [one for one in found if not name or one["account"] == name]
     if not chosen:
@@ -132,6 +125,12 @@ def hash_secret() -> None:
     if not password:
         fail("an empty password is no secret", USAGE)
     show(f'secret_hash: "{hash_password(password)}"')
+
+
+def new_callback_secret() -> None:
+    """Make a secret that signs callbacks (Standard Webhooks 1.0)."""
+    say("Into the file that callback.secret_file names, and to the application that verifies:")
+    show(f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}")
 
 
 def new_token() -> None:

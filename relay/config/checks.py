@@ -133,17 +133,22 @@ def _spool(settings: Settings) -> Iterator[Finding]:
 
 def _feedback(settings: Settings) -> Iterator[Finding]:
     topics, webhook = ("feedback", "sns", "topics"), ("http", "webhook")
+    queue = ("feedback", "sqs", "queue_url")
     if settings.http.webhook is not None and not settings.feedback.sns.topics:
         yield Finding(
             webhook,
             "would refuse every message: list the topics it may believe in feedback.sns.topics",
             (webhook, topics),
         )
-    if settings.feedback.sns.topics and settings.http.webhook is None:
+    if (
+        settings.feedback.sns.topics
+        and settings.http.webhook is None
+        and settings.feedback.sqs.queue_url is None
+    ):
         yield Finding(
             topics,
-            "nothing receives what these topics send: set http.webhook",
-            (webhook, topics),
+            "nothing receives what these topics send: set http.webhook, or feedback.sqs.queue_url",
+            (webhook, queue, topics),
         )
 
 

@@ -68,9 +68,9 @@ class Configuration:
     """One file, read. `generation` tells it from what was in force before and after.
 
     `settings` is the file as written, defaults filled in; `hostname`, `accounts`, `tls` (of each
-    listener that has it, by name) and `verifiers` are what it takes from elsewhere: the machine,
-    the environment, other files. `marks` tells where in the file a value stands, `variables` which
-    of the environment's it was made of.
+    listener that has it, by name), `verifiers` and the secrets are what it takes from elsewhere:
+    the machine, the environment, other files. `marks` tells where in the file a value stands,
+    `variables` which of the environment's it was made of.
     """
 
     generation: int
@@ -80,6 +80,8 @@ class Configuration:
     accounts: tuple[ResolvedAccount, ...]
     tls: Mapping[str, ListenerTlsFiles]
     verifiers: Mapping[SenderName, Secret]
+    callback_secrets: Mapping[SenderName, Secret]
+    raw_secret: Secret | None
     warnings: tuple[Complaint, ...]
     marks: Mapping[KeyPath, Mark] = field(default_factory=dict, compare=False)
     variables: Mapping[KeyPath, tuple[str, ...]] = field(default_factory=dict, compare=False)

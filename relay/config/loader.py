@@ -80,6 +80,8 @@ def load_text(
         accounts=resolved.accounts,
         tls=resolved.tls,
         verifiers=resolved.verifiers,
+        callback_secrets=resolved.callback_secrets,
+        raw_secret=resolved.raw_secret,
         warnings=tuple(_told(source, (finding for finding in findings if finding.is_warning))),
         marks=source.values,
         variables=source.variables,

@@ -18,9 +18,10 @@ from relay.config import values as v
 from relay.config.listener import Listener, Tls
 from relay.config.names import SocketAddress
 from relay.config.part import READ_ONLY, Part
+from relay.config.returning import Feedback, Suppression
 from relay.config.sender import Sender
 from relay.config.spelling import words
-from relay.config.words import Confirm, LogAddresses, LogFormat, LogLevel, PerSender, SesApi
+from relay.config.words import LogAddresses, LogFormat, LogLevel, PerSender, SesApi
 from relay.policy.ruleset import TraceHeaders
 
 
@@ -139,28 +140,6 @@ class Spool(Part):
     )
 
 
-class Sns(Part):
-    """SES events that arrive through Amazon SNS."""
-
-    topics: tuple[v.Topic, ...] = Field(
-        default=(),
-        description="The topics whose messages are believed; every other one is refused.",
-    )
-    confirm: Annotated[Confirm, words(Confirm)] = Field(
-        default=Confirm.AUTO,
-        description=(
-            "Whether a subscription of these topics is confirmed by the relay (auto) or by you "
-            "(manual)."
-        ),
-    )
-
-
-class Feedback(Part):
-    """How bounces and complaints come back."""
-
-    sns: Sns = Field(default_factory=Sns, description="Through Amazon SNS.")
-
-
 class Http(Part):
     """What is served over HTTP, each on its own address."""
 
@@ -257,6 +236,9 @@ class Settings(Part):
     )
     ses: Ses = Field(default_factory=Ses, description="Where mail leaves.")
     spool: Spool = Field(default_factory=Spool, description="Where accepted mail is kept.")
+    suppression: Suppression = Field(
+        default_factory=Suppression, description="Who is not mailed, and for how long."
+    )
     feedback: Feedback = Field(
         default_factory=Feedback, description="How bounces and complaints come back."
     )

@@ -6,7 +6,7 @@ Looks; changes nothing. Does not open certificates.
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +15,7 @@ from typing import Final
 from relay.config import names
 from relay.config.complaint import Finding, KeyPath
 from relay.config.configuration import AssumedRole, ListenerTlsFiles, ResolvedAccount
+from relay.config.feedback_values import callback_secret, raw_secret
 from relay.config.files import locate, read_secret
 from relay.config.listener import Listener
 from relay.config.model import Account, Settings
@@ -34,6 +35,8 @@ class Resolved:
     accounts: tuple[ResolvedAccount, ...]
     tls: Mapping[str, ListenerTlsFiles]
     verifiers: Mapping[SenderName, Secret]
+    callback_secrets: Mapping[SenderName, Secret]
+    raw_secret: Secret | None
     findings: tuple[Finding, ...]
 
 
@@ -48,6 +51,8 @@ def resolve(settings: Settings, *, directory: Path, environ: Mapping[str, str]) 
         accounts=search.accounts(settings),
         tls=search.tls(settings),
         verifiers=search.verifiers(settings),
+        callback_secrets=search.callback_secrets(settings),
+        raw_secret=search.raw_secret(settings),
         findings=tuple(search.findings),
     )
 
@@ -136,22 +141,38 @@ class _Search:
                 found[SenderName(sender.name)] = secret
         return MappingProxyType(found)
 
+    def callback_secrets(self, settings: Settings) -> Mapping[SenderName, Secret]:
+        found: dict[SenderName, Secret] = {}
+        for index, sender in enumerate(settings.senders):
+            if sender.callback is not None:
+                at = ("senders", index, "callback", "secret_file")
+                secret = self._secret(at, sender.callback.secret_file, callback_secret)
+                if secret is not None:
+                    found[SenderName(sender.name)] = secret
+        return MappingProxyType(found)
+
+    def raw_secret(self, settings: Settings) -> Secret | None:
+        path = settings.feedback.sns.raw_secret_file
+        at = ("feedback", "sns", "raw_secret_file")
+        return None if path is None else self._secret(at, path, raw_secret)
+
     def _secret_file(self, index: int, sender: Sender) -> Secret | None:
         if sender.secret_file is None:
             return None
-        path = self._locate(sender.secret_file)
-        at = ("senders", index, "secret_file")
+        return self._secret(("senders", index, "secret_file"), sender.secret_file, verifier)
+
+    def _secret(self, at: KeyPath, named: Path, read: Callable[[str], Secret]) -> Secret | None:
         try:
-            line = read_secret(path)
+            line = read_secret(self._locate(named))
         except ValueError as error:
             # Where it was looked for, not what: a password may have been written here by mistake.
             message = f"the file {error}"
-            if not sender.secret_file.is_absolute():
+            if not named.is_absolute():
                 message += f" (looked for in {self._directory})"
             self.findings.append(Finding(at, message, (at,)))
             return None
         try:
-            return verifier(line)
+            return read(line)
         except ValueError as error:
             self.findings.append(Finding(at, f"the first line of the file {error}", (at,)))
             return None

@@ -16,8 +16,9 @@ from pydantic import Field
 from relay.config import values as v
 from relay.config.measures import MESSAGE_SIZE_LIMIT, RECIPIENTS_LIMIT
 from relay.config.part import ONE_OR_MORE, READ_ONLY, Part
+from relay.config.returning import Callback
 from relay.config.spelling import words
-from relay.config.words import SesHeader
+from relay.config.words import Circuit, SesHeader
 from relay.policy.rewrite import When
 from relay.policy.sender import (
     PATIENCE,
@@ -269,4 +270,15 @@ class Sender(Part):
             "What happens to a recipient on the suppression list: reject (550), drop (accepted and "
             "not mailed) or ignore (mailed all the same)."
         ),
+    )
+    circuit: Annotated[Circuit, words(Circuit)] = Field(
+        default=Circuit.ALERT,
+        description=(
+            "What happens when so much of its mail bounces, or is complained of, that SES may "
+            "review the account: alert, or pause (its mail is kept until you resume it)."
+        ),
+    )
+    callback: Callback | None = Field(
+        default=None,
+        description="Where it is told what became of its mail. Without it: it is not.",
     )

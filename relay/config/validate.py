@@ -55,6 +55,7 @@ _ITEM_STAND_INS: Final[dict[str, Any]] = {
     "deny": "@example.net",
     "recipients": "1000000/day",
     "topics": "arn:aws:sns:eu-west-1:123456789012:feedback",
+    "signature_versions": 2,
     "listeners": {"name": "listener", "address": "127.0.0.1:0"},
     "senders": {"name": "sender", "from": ["@example.com"]},
 }
@@ -65,6 +66,8 @@ _STAND_INS: Final[dict[str, Any]] = {
     "key": [_ITEM_STAND_INS["key"]],
     "trusted": [_ITEM_STAND_INS["trusted"]],
     "from": [_ITEM_STAND_INS["from"]],
+    "url": "https://callback.invalid/",
+    "secret_file": "callback-secret",
     "listeners": [_ITEM_STAND_INS["listeners"]],
     "senders": [_ITEM_STAND_INS["senders"]],
 }

@@ -77,6 +77,35 @@ class Confirm(StrEnum):
     MANUAL = "manual"
 
 
+class SignatureVersion(StrEnum):
+    """Which signatures of SNS are believed: 1 is SHA-1, 2 is SHA-256."""
+
+    ONE = "1"
+    TWO = "2"
+
+
+class AccountList(StrEnum):
+    """What is made of the suppression list that SES keeps of each account."""
+
+    OFF = "off"
+    SYNC = "sync"
+    WRITE_THROUGH = "write-through"
+
+
+class Candidates(StrEnum):
+    """What becomes of everybody whom one complaint names as possible."""
+
+    IGNORE = "ignore"
+    SUPPRESS = "suppress"
+
+
+class Circuit(StrEnum):
+    """What happens when too much of a sender's mail bounces or is complained of."""
+
+    ALERT = "alert"
+    PAUSE = "pause"
+
+
 class LogLevel(StrEnum):
     """The least important lines that are written."""
 

@@ -18,8 +18,8 @@ from relay.delivery.gate import Gate
 from relay.facts import Facts
 from relay.mail.address import Address
 from relay.mail.entry import Settled
-from relay.mail.envelope import SenderName
-from relay.mail.outcome import Ambiguous, Blame, Deferred, Failed, Outcome
+from relay.mail.envelope import QueueId, SenderName
+from relay.mail.outcome import Ambiguous, Blame, Deferred, Failed, Outcome, Relayed
 from relay.mail.reply import Reply
 from relay.policy.retry import Past
 from relay.policy.ruleset import Ruleset
@@ -53,6 +53,8 @@ class Desk:
     """Draws from [0, 1)."""
     events_seen: Callable[[], bool]
     """Whether SES's Send events have been arriving of late."""
+    reported: Callable[[QueueId], Awaitable[Mapping[str, str]]]
+    """To whom SES says it has taken a mail, folded, and by which message ids."""
     is_paused: Callable[[SenderName], bool]
     """Whether an operator keeps that sender's mail from being attempted."""
     may_expire: Callable[[], bool]
@@ -136,16 +138,31 @@ class Calls(ABC):
     async def _divide(
         self, group: tuple[Address, ...]
     ) -> tuple[tuple[Address, ...], dict[Address, Settled]]:
-        """Part those who may be mailed from those suppressed since they were admitted."""
-        if self._sender.on_suppressed is OnSuppressed.IGNORE:
-            return group, {}
-        suppressions = self._desk.suppressions
-        gone = {
-            address: _SUPPRESSED
-            for address in group
-            if suppressions.may_hold(address) and await suppressions.find(address) is not None
-        }
+        """Part those who may be mailed from those suppressed since, or whom SES reports on."""
+        gone = await self._reported(group) if self._claim.in_doubt else {}
+        if self._sender.on_suppressed is not OnSuppressed.IGNORE:
+            find, may_hold = self._desk.suppressions.find, self._desk.suppressions.may_hold
+            gone |= {
+                address: _SUPPRESSED
+                for address in group
+                if address not in gone
+                and may_hold(address)
+                and await find(address, self._sender) is not None
+            }
         return tuple(a for a in group if a not in gone) if gone else group, gone
+
+    async def _reported(self, group: tuple[Address, ...]) -> dict[Address, Settled]:
+        """Return those of an attempt in doubt of whom SES says that it has taken the mail."""
+        try:
+            reported = await self._desk.reported(self._claim.mail.queue_id)
+        except SpoolError:
+            # What is remembered cannot be read; mail flows all the same.
+            return {}
+        return {
+            address: Settled(Relayed(reported[address.folded]), None)
+            for address in group
+            if address in self._claim.in_doubt and address.folded in reported
+        }
 
     async def _call(self, group: tuple[Address, ...]) -> Outcome:
         """Ask SES once, and let pace and breaker learn from the answer."""

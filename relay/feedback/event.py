@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import orjson
+
 from relay.mail.feedback import FeedbackEvent, FeedbackKind, FeedbackRecipient
 
 VALIDATION_TEXT: Final = "Successfully validated SNS topic for Amazon SES event publishing."
@@ -42,10 +44,7 @@ def read_event(message: str, *, now: datetime) -> FeedbackEvent | None:
 
     `now` stands in where a time is missing or unreadable.
     """
-    try:
-        document = json.loads(message)
-    except (ValueError, RecursionError):
-        return None
+    document = _document(message)
     if not isinstance(document, dict):
         return None
     mail = _object(document, "mail")
@@ -65,7 +64,21 @@ def read_event(message: str, *, now: datetime) -> FeedbackEvent | None:
         source=_text(mail, "source"),
         queue_id=_first(tags, "relay-id"),
         node=_first(tags, "relay-node"),
+        sender=_first(tags, "relay-sender"),
+        message_id=_text(_object(mail, "commonHeaders"), "messageId"),
     )
+
+
+def _document(message: str) -> Any:
+    """Read JSON, also what is none in the strictest sense; None for what is none in any."""
+    try:
+        return orjson.loads(message)
+    except ValueError:
+        # Half a surrogate pair, for one: SES repeats what a header said.
+        try:
+            return json.loads(message)
+        except (ValueError, RecursionError):
+            return None
 
 
 def _recipients(
@@ -100,7 +113,8 @@ def _kind_detail(kind: FeedbackKind, name: str, particulars: Mapping[str, Any]) 
         case FeedbackKind.BOUNCE:
             return f"{_text(particulars, 'bounceType')}/{_text(particulars, 'bounceSubType')}"
         case FeedbackKind.COMPLAINT:
-            return _text(particulars, "complaintFeedbackType")
+            said = _text(particulars, "complaintFeedbackType")
+            return said or _text(particulars, "complaintSubType")
         case FeedbackKind.DELIVERY_DELAY:
             return _text(particulars, "delayType")
         case FeedbackKind.REJECT:
@@ -137,7 +151,8 @@ def _text(parent: Mapping[str, Any], key: str) -> str:
 
 def _clean(text: str) -> str:
     """Shorten foreign text, and make it text that can be stored: JSON may hold half a pair."""
-    return text[:_TEXT_LIMIT].encode(errors="replace").decode()
+    text = text[:_TEXT_LIMIT]
+    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def _address(text: str) -> str:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urlencode
 
+import orjson
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -77,8 +79,8 @@ class SnsMessage:
     def parse(cls, body: bytes) -> SnsMessage:
         """Read a POST body; raise MalformedError for anything that is not an SNS message."""
         try:
-            document = json.loads(body)
-        except (ValueError, RecursionError) as error:
+            document = orjson.loads(body)
+        except ValueError as error:
             raise MalformedError("the body is not JSON") from error
         if not isinstance(document, dict):
             raise MalformedError("the body is not a JSON object")
@@ -94,6 +96,22 @@ class SnsMessage:
         if not isinstance(document.get("Subject", ""), str | None):
             raise MalformedError("the Subject is not text")
         return cls(kind, fields["TopicArn"], fields["MessageId"], fields["Message"], fields)
+
+    @property
+    def version(self) -> str:
+        """The SignatureVersion: 1 is SHA-1, 2 is SHA-256."""
+        return self.fields["SignatureVersion"]
+
+    def agrees_with(self, headers: Mapping[str, str]) -> bool:
+        """Whether what SNS repeats in the header of its POST is what the body says."""
+        return all(
+            headers.get(name) in (None, said)
+            for name, said in (
+                ("x-amz-sns-message-type", self.kind),
+                ("x-amz-sns-message-id", self.message_id),
+                ("x-amz-sns-topic-arn", self.topic),
+            )
+        )
 
     def string_to_sign(self) -> bytes:
         """Return what SNS signs: name and value of each signed field, a line each."""
@@ -153,18 +171,26 @@ class CertificateError(ValueError):
 
 
 def _public_key(certificate_pem: bytes, now: datetime) -> rsa.RSAPublicKey:
-    try:
-        certificate = x509.load_pem_x509_certificate(certificate_pem)
-        key = certificate.public_key()
-    except ValueError as error:
-        raise CertificateError("the signing certificate cannot be read") from error
-    if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
+    key, valid_from, valid_until = _read_certificate(certificate_pem)
+    if not valid_from <= now <= valid_until:
         raise CertificateError("the signing certificate is out of date")
-    if not isinstance(key, rsa.RSAPublicKey):
-        raise CertificateError("the signing certificate has no RSA key")
     return key
 
 
+# The same few for every message, and reading one takes longer than checking a signature by it.
+@lru_cache(maxsize=16)
+def _read_certificate(pem: bytes) -> tuple[rsa.RSAPublicKey, datetime, datetime]:
+    try:
+        certificate = x509.load_pem_x509_certificate(pem)
+        key = certificate.public_key()
+    except ValueError as error:
+        raise CertificateError("the signing certificate cannot be read") from error
+    if not isinstance(key, rsa.RSAPublicKey):
+        raise CertificateError("the signing certificate has no RSA key")
+    return key, certificate.not_valid_before_utc, certificate.not_valid_after_utc
+
+
+@lru_cache(maxsize=16)
 def sns_host(topic: str) -> str:
     """Return SNS's host for the region of a topic; raise ForgedError for no topic of SNS."""
     match = _TOPIC_ARN.fullmatch(topic)

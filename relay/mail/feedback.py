@@ -6,8 +6,11 @@ Does not know JSON, SNS or how events arrive.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Final
+
+from relay.mail.envelope import AccountName, SenderName
 
 
 class FeedbackKind(StrEnum):
@@ -40,7 +43,8 @@ class FeedbackEvent:
     """One SES event. Fields SES left out are empty strings, never None.
 
     `kind_detail` is bounceType/bounceSubType, complaintFeedbackType or delayType, as SES wrote it.
-    `queue_id` and `node` are read back from the tags we set; empty for mail of someone else.
+    `queue_id`, `node` and `sender` are read back from the tags we set; empty for mail of someone
+    else.
     """
 
     kind: FeedbackKind
@@ -52,6 +56,9 @@ class FeedbackEvent:
     source: str = ""
     queue_id: str = ""
     node: str = ""
+    sender: str = ""
+    message_id: str = ""
+    """Of the mail's own header, as its application wrote it."""
 
 
 class SuppressionReason(StrEnum):
@@ -62,12 +69,28 @@ class SuppressionReason(StrEnum):
     MANUAL = "manual"
 
 
+EVERYBODY: Final = ""
+"""The scope of what no sender may mail."""
+
+
+def account_scope(account: AccountName) -> str:
+    """Return the scope of mail that leaves by an account."""
+    return f"account:{account}"
+
+
+def sender_scope(sender: SenderName) -> str:
+    """Return the scope of one sender's mail."""
+    return f"sender:{sender}"
+
+
 @dataclass(frozen=True, slots=True)
 class Suppression:
-    """One address that is not mailed, keyed by its folded spelling.
+    """One address that is not mailed, keyed by its folded spelling and its scope.
 
     `detail` says it in a line an operator can read; `event_id` names the event that caused it, or
-    is empty for an operator's entry.
+    is empty for an operator's entry. `since` is when it was first seen, `last_seen` when last;
+    from `until` on it holds no more (None: for ever). `spelling` is the address as SES spells it:
+    its own list is asked by exactly that.
     """
 
     address: str
@@ -75,3 +98,23 @@ class Suppression:
     detail: str
     since: datetime
     event_id: str = ""
+    scope: str = EVERYBODY
+    last_seen: datetime | None = None
+    until: datetime | None = None
+    spelling: str = ""
+
+    def __post_init__(self) -> None:
+        # Seen once, and spelled as it is: what nobody says otherwise.
+        if self.last_seen is None:
+            object.__setattr__(self, "last_seen", self.since)
+        if not self.spelling:
+            object.__setattr__(self, "spelling", self.address)
+
+
+@dataclass(frozen=True, slots=True)
+class SoftBounces:
+    """How many transient bounces within which time keep an address from being mailed, how long."""
+
+    count: int
+    within: timedelta
+    expiry: timedelta

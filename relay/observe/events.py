@@ -204,6 +204,51 @@ EVENTS: Final[dict[str, Event]] = {
     "suppression.unknown": Event(
         "error", "follows", "The suppression list cannot be read, nor a copy of it."
     ),
+    "callback.told": Event(
+        "debug", "sender kind webhook_id", "An application has heard what became of its mail."
+    ),
+    "callback.failed": Event(
+        "warning",
+        "sender kind webhook_id complaint due_at",
+        "An application could not be told; it is told again.",
+    ),
+    "callback.dead": Event(
+        "error",
+        "sender kind webhook_id complaint due_at",
+        "An application was not told in time: see `relay callback replay`.",
+    ),
+    "relay.settled_by_event": Event(
+        "info",
+        "queue_id ses_message_id recipients",
+        "An event showed that SES has mail whose answer was lost: it is not sent again.",
+    ),
+    "relay.old_signature": Event(
+        "warning", "topic remedy", "A topic signs with SHA-1; the command makes it SHA-256."
+    ),
+    "relay.list_synced": Event(
+        "info",
+        "account full seen changed removed",
+        "The copy of the account's own suppression list has changed.",
+    ),
+    "relay.list_not_synced": Event(
+        "warning", "account complaint", "That list could not be read; it is tried again."
+    ),
+    "relay.queue_not_polled": Event(
+        "warning", "complaint", "The SQS queue could not be asked; it is tried again."
+    ),
+    "relay.queue_polled_again": Event("info", "", "The SQS queue answers again."),
+    "relay.sender_suspect": Event(
+        "warning",
+        "sender complaint",
+        "So much of a sender's mail bounced, or was complained of, that SES may review the "
+        "account.",
+    ),
+    "relay.suppressions_imported": Event(
+        "info", "entries actor reason", "Addresses were brought in from a file."
+    ),
+    "relay.callbacks_replayed": Event(
+        "info", "callbacks actor", "What applications had not been told is told again."
+    ),
     # The daemon.
     "relay.configuration": Event("debug", "settings", "What is in force; secrets are `***`."),
     "relay.configuration_warning": Event("warning", "complaint", "Something to look at."),

@@ -14,17 +14,14 @@ from typing import Final
 from relay.mail.address import Address
 from relay.mail.entry import Settled
 from relay.mail.envelope import AccountName, Mail, QueueId, SenderName
-from relay.mail.feedback import FeedbackEvent, FeedbackKind, Suppression
 from relay.mail.outcome import Ambiguous, Blame, Deferred, Failed, Outcome, Relayed
 from relay.mail.reply import Refusal
-from relay.observe.accountlog import AccountLog
+from relay.observe.feedbacklog import FeedbackLog
 from relay.observe.logs import Logger
 from relay.observe.metrics import Metrics
 from relay.passing import Passed
 from relay.policy.passing import Ending
 from relay.policy.sender import Accept
-
-_FEEDBACK_EVENTS: Final = {kind: f"feedback.{kind.value}" for kind in FeedbackKind}
 
 # RFC 5321 section 4.2.1: 5yz is the permanent negative reply.
 _PERMANENT: Final = 500
@@ -33,7 +30,11 @@ _ALARMING: Final = frozenset(
     {
         "configuration_warning",
         "credentials_missing",
+        "list_not_synced",
+        "old_signature",
         "probe_failed",
+        "queue_not_polled",
+        "sender_suspect",
         "reload_refused",
         "sender_paused",
         "stuck",
@@ -43,7 +44,7 @@ _ALARMING: Final = frozenset(
 )
 
 
-class MailLog(AccountLog):
+class MailLog(FeedbackLog):
     """The Facts of relay.facts, told to a logger and counted."""
 
     def __init__(self, logger: Logger, metrics: Metrics) -> None:
@@ -259,55 +260,6 @@ class MailLog(AccountLog):
     def held(self, mail: Mail, reason: str) -> None:
         """An entry was held."""
         self.logger.warning("mail.held", queue_id=mail.queue_id, sender=mail.sender, reason=reason)
-
-    def feedback(self, event: FeedbackEvent, *, duplicate: bool) -> None:
-        """A verified event was taken in, or was known already."""
-        metrics = self._metrics
-        if duplicate:
-            metrics.feedback_refused["duplicate"].inc()
-            return
-        metrics.feedback_events[event.kind.value].inc()
-        self.feedback_at = time.time()
-        metrics.feedback_at.set(self.feedback_at)
-        if event.kind is FeedbackKind.BOUNCE:
-            kind = event.kind_detail.partition("/")[0].lower()
-            known = kind if kind in ("permanent", "transient") else "undetermined"
-            metrics.bounces[known].inc(len(event.recipients))
-        elif event.kind is FeedbackKind.COMPLAINT:
-            metrics.complaints.inc(len(event.recipients))
-        for recipient in event.recipients:
-            self.logger.info(
-                _FEEDBACK_EVENTS[event.kind],
-                queue_id=event.queue_id,
-                ses_message_id=event.ses_message_id,
-                recipient=recipient.address,
-                detail=event.kind_detail,
-                diagnostic=recipient.diagnostic,
-            )
-
-    def feedback_not_understood(self, topic: str, message_id: str) -> None:
-        """A verified message was kept raw: it is no event we know."""
-        self._metrics.feedback_events[FeedbackKind.UNKNOWN.value].inc()
-        self.logger.warning("feedback.not_understood", topic=topic, sns_message_id=message_id)
-
-    def feedback_refused(self, reason: str, complaint: str) -> None:
-        """A feedback request was refused or discarded."""
-        self._metrics.feedback_refused[reason].inc()
-        self.logger.warning("feedback.refused", reason=reason, complaint=complaint)
-
-    def suppressed(self, suppression: Suppression, *, actor: str) -> None:
-        """An address was put on the suppression list."""
-        self.logger.info(
-            "suppression.added",
-            recipient=suppression.address,
-            reason=suppression.reason.value,
-            detail=suppression.detail,
-            actor=actor,
-        )
-
-    def unsuppressed(self, address: str, *, actor: str, reason: str) -> None:
-        """An address was taken off the suppression list."""
-        self.logger.info("suppression.removed", recipient=address, actor=actor, reason=reason)
 
     def service(self, event: str, **words: str | float) -> None:
         """Something about the daemon itself."""

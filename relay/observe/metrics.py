@@ -14,7 +14,7 @@ from prometheus_client import Gauge, Histogram
 
 from relay import __version__
 from relay.mail.entry import State
-from relay.mail.feedback import FeedbackKind, SuppressionReason
+from relay.observe.feedbackmetrics import FeedbackInstruments
 from relay.observe.instruments import Children
 from relay.observe.sesmetrics import SesMetrics
 from relay.observe.storemetrics import StoreMetrics
@@ -26,21 +26,11 @@ from relay.policy.sender import Accept
 from relay.policy.verdict import REASONS_DEFERRED, REASONS_FAILED
 
 AUTH_REASONS: Final = ("credentials", "tls_required", "busy", "aborted")
-FEEDBACK_REFUSALS: Final = (
-    "signature",
-    "topic",
-    "duplicate",
-    "malformed",
-    "too_large",
-    "certificate",
-    "store",
-)
 NOT_SERVED: Final = ("limit", "spool", "sender", "proxy", "proxy_header", "tls", "certificate")
 TLS_VERSIONS: Final = ("1.0", "1.1", "1.2", "1.3")
 BROKEN_TLS: Final = TLS_VERSIONS[:2]
 READINESS_CHECKS: Final = ("spool", "disk", "listeners", "draining")
 PASSING: Final = (Accept.RELAYED, Accept.RELAYED_OR_QUEUED)
-BOUNCE_CLASSES: Final = ("permanent", "transient", "undetermined")
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -49,7 +39,7 @@ _LAGS: Final = (0.001, 0.005, 0.02, 0.1, 0.5, 2.0)
 _SIZES: Final = (1e3, 1e4, 1e5, 1e6, 5e6, 1e7, 2.5e7, 4e7)
 
 
-class Metrics(SesMetrics):
+class Metrics(SesMetrics, FeedbackInstruments):
     """The registry and its metrics."""
 
     def __init__(self) -> None:
@@ -248,34 +238,3 @@ class Metrics(SesMetrics):
             "1 for an hour after the wall clock stepped by more than 5 minutes, in which no "
             "message is given up for its age.",
         )
-
-    def _feedback(self) -> None:
-        self.feedback_events = self._counters(
-            "relay_feedback_events_total", "Verified feedback events by SES event name.", "event"
-        )
-        self.feedback_events.born(kind.value for kind in FeedbackKind)
-        self.bounces = self._counters(
-            "relay_feedback_bounces_total",
-            "Recipients reported as bounced, by SES bounce type.",
-            "bounce_class",
-        )
-        self.bounces.born(BOUNCE_CLASSES)
-        self.complaints = self._counter(
-            "relay_feedback_complaints_total", "Recipients reported as complaining."
-        )
-        self.feedback_refused = self._counters(
-            "relay_feedback_refused_total", "Feedback requests refused or discarded.", "reason"
-        )
-        self.feedback_refused.born(FEEDBACK_REFUSALS)
-        self.feedback_at = self._gauge(
-            "relay_feedback_last_event_timestamp_seconds",
-            "Unix time the last verified feedback event was taken in; start time until the first.",
-        )
-        self.suppressed = self._gauges(
-            "relay_suppressed_addresses", "Addresses on the suppression list.", "origin"
-        )
-        self.suppressed.born(reason.value for reason in SuppressionReason)
-        self.suppression_hits = self._counters(
-            "relay_suppression_hits_total", "Recipients matched by the suppression list.", "action"
-        )
-        self.suppression_hits.born(("refused", "dropped", "failed"))

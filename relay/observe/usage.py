@@ -6,13 +6,15 @@ client names it. Does not know when a fact happens: relay.observe.maillog counts
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from relay.mail.envelope import SenderName
 
+WINDOWS: Final = ("1h", "24h")
+RECEPTION: Final = ("sent", "delivered", "bounced", "complained")
 LEGACY_USES: Final = ("auth_without_tls", "broken_tls", "line_endings")
 """A password in the clear, TLS 1.0 or 1.1, content whose line endings had to be made CRLF."""
 
@@ -20,12 +22,22 @@ LEGACY_USES: Final = ("auth_without_tls", "broken_tls", "line_endings")
 class SenderCounters:
     """What is counted of one sender."""
 
-    __slots__ = ("accepted", "failed", "relayed")
+    __slots__ = ("accepted", "failed", "received", "relayed", "suspect")
 
-    def __init__(self, accepted: Counter, relayed: Counter, failed: Counter) -> None:
+    def __init__(
+        self,
+        accepted: Counter,
+        relayed: Counter,
+        failed: Counter,
+        suspect: Gauge,
+        received: Mapping[tuple[str, str], Gauge],
+    ) -> None:
         self.accepted = accepted
         self.relayed = relayed
         self.failed = failed
+        self.suspect = suspect
+        self.received = received
+        """By window and fate."""
 
 
 class UsageMetrics:
@@ -59,6 +71,20 @@ class UsageMetrics:
             ["sender"],
             registry=registry,
         )
+        self._received = Gauge(
+            "relay_sender_recipients",
+            "What became of a configured sender's mail within the window, in recipients; see "
+            "monitoring.per_sender.",
+            ["sender", "window", "fate"],
+            registry=registry,
+        )
+        self._suspect = Gauge(
+            "relay_sender_suspect",
+            "1 while so much of a sender's mail bounces, or is complained of, that SES may review "
+            "the account; see monitoring.per_sender.",
+            ["sender"],
+            registry=registry,
+        )
         self.senders: dict[SenderName, SenderCounters] = {}
         """Those that have counters."""
 
@@ -74,10 +100,20 @@ class UsageMetrics:
             del self.senders[name]
             for metric in (self._accepted, self._relayed, self._failed):
                 metric.remove(name)
+            self._suspect.remove(name)
+            for window in WINDOWS:
+                for fate in RECEPTION:
+                    self._received.remove(name, window, fate)
         for name in names:
             if name not in self.senders:
                 self.senders[name] = SenderCounters(
                     self._accepted.labels(name),
                     self._relayed.labels(name),
                     self._failed.labels(name),
+                    self._suspect.labels(name),
+                    {
+                        (window, fate): self._received.labels(name, window, fate)
+                        for window in WINDOWS
+                        for fate in RECEPTION
+                    },
                 )

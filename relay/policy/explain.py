@@ -57,7 +57,9 @@ class Step:
 
 
 def explain(
-    ruleset: Ruleset, question: Question, suppression: Callable[[Address], Suppression | None]
+    ruleset: Ruleset,
+    question: Question,
+    suppression: Callable[[Address, Sender], Suppression | None],
 ) -> Iterator[Step]:
     """Yield the decisions on a mail in the order SMTP asks for them.
 
@@ -121,12 +123,12 @@ def _author(sender: Sender, text: str) -> Step:
 
 
 def _recipient(
-    sender: Sender, text: str, suppression: Callable[[Address], Suppression | None]
+    sender: Sender, text: str, suppression: Callable[[Address, Sender], Suppression | None]
 ) -> Step:
     address = _mailbox(text)
     if isinstance(address, AddressFault):
         return _refused("recipient", refuse_address(address, reverse_path=False), "")
-    found = suppression(address)
+    found = suppression(address, sender)
     refusal = admit_recipient(sender, address, found)
     if refusal is not None:
         is_suppressed = refusal.reason == "suppressed"

@@ -21,6 +21,13 @@ SENDING: Final = ("ses:SendRawEmail", "ses:SendEmail")
 """Both: SendEmail with raw content is authorised as SendRawEmail."""
 READING: Final = ("ses:GetSendQuota", "ses:GetAccount")
 
+LISTING: Final = (
+    "ses:ListSuppressedDestinations",
+    "ses:GetSuppressedDestination",
+    "ses:PutSuppressedDestination",
+    "ses:DeleteSuppressedDestination",
+)
+
 _KEY: Final = "ses:FromAddress"
 
 
@@ -102,3 +109,7 @@ def _allow(actions: tuple[str, ...], condition: object = None) -> dict[str, Any]
 def _dump(statements: Iterable[dict[str, Any]]) -> str:
     document = {"Version": "2012-10-17", "Statement": list(statements)}
     return json.dumps(document, separators=(",", ":"))
+
+
+LIST_POLICY: Final = _dump([_allow(LISTING)])
+"""The policy for keys that keep the account's suppression list, and can send nothing."""

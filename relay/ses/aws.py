@@ -90,6 +90,12 @@ class Botocore:
             path: str | None = self._opened().get_config_variable("ca_bundle")
         return path
 
+    def client(self, service: str, *, read_timeout: float | None = None) -> Any:
+        """Return a client of another service, with these credentials; who asks closes it."""
+        longer = None if read_timeout is None else Config(read_timeout=read_timeout)
+        with self._lock:
+            return self._new_client(service, longer)
+
     def _opened(self) -> Session:
         if self._session is None:
             region = self._whereabouts.region
@@ -101,12 +107,12 @@ class Botocore:
                 self._session.register_component("credential_provider", resolver)
         return self._session
 
-    def _new_client(self, service: str, **credentials: str) -> Any:
+    def _new_client(self, service: str, config: Config | None = None, **credentials: str) -> Any:
         return self._opened().create_client(
             service,
             region_name=self._whereabouts.region,
             endpoint_url=self._whereabouts.endpoint_url,
-            config=_CONFIG,
+            config=_CONFIG if config is None else _CONFIG.merge(config),
             **credentials,
         )
 

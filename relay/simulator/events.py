@@ -72,15 +72,20 @@ _BOUNCES: Final[Mapping[Fate, _Bounce]] = {
 }
 
 
-def events_of(message: Message, settings: Settings, *, at: datetime) -> Iterator[Event]:
-    """Every event of a message that SES took, in the order SES finds out."""
+def events_of(
+    message: Message, settings: Settings, *, at: datetime, listed: tuple[Mailbox, ...] = ()
+) -> Iterator[Event]:
+    """Every event of a message that SES took, in the order SES finds out.
+
+    Those `listed` are on the account's own suppression list, and get nothing.
+    """
     report = _Report(message, settings, at)
     if message.content.has_virus:
         # Accepted, never sent: the only event is this one.
         yield report.event("Reject", {"reason": "Bad content"})
         return
     yield report.event("Send", {})
-    for fate, recipients in _grouped(message, settings):
+    for fate, recipients in _grouped(message, settings, listed):
         addresses = [str(recipient) for recipient in recipients]
         if bounce := _BOUNCES.get(fate):
             reporter = "amazonses.com" if fate in _SUPPRESSED else report.reporting_mta
@@ -98,11 +103,13 @@ def timestamp(at: datetime) -> str:
     return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"
 
 
-def _grouped(message: Message, settings: Settings) -> Iterator[tuple[Fate, tuple[Mailbox, ...]]]:
+def _grouped(
+    message: Message, settings: Settings, listed: tuple[Mailbox, ...]
+) -> Iterator[tuple[Fate, tuple[Mailbox, ...]]]:
     """One event a recipient, but the mailbox simulator's bounces of one call come back merged."""
     merged: list[tuple[Fate, Mailbox]] = []
     for recipient in message.recipients:
-        fate = fate_of(recipient, settings)
+        fate = Fate.ON_ACCOUNT_LIST if recipient in listed else fate_of(recipient, settings)
         if settings.simulated_bounces_merged and fate in _BOUNCES and is_simulator(recipient):
             merged.append((fate, recipient))
         else:

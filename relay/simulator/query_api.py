@@ -34,6 +34,7 @@ from relay.simulator.service import Request, api_of, service_of
 from relay.simulator.shelf import Message
 from relay.simulator.signature import SignedRequest
 from relay.simulator.submission import Api
+from relay.simulator.suppressed import ListAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -210,6 +211,8 @@ def _rendered_json(result: Result) -> str:
             return json_answers.sent(result.id)
         case AccountReport():
             return json_answers.account(result)
+        case ListAnswer():
+            return result.body
         case _:
             raise AssertionError(f"no call of v2 ends so: {result}")
 

@@ -16,17 +16,20 @@ from relay.simulator.faults import FaultQueue
 from relay.simulator.form import Form
 from relay.simulator.json_answers import AccountReport
 from relay.simulator.json_call import ACTIONS, PREFIX, read_submission
-from relay.simulator.mailbox import is_simulator
+from relay.simulator.mailbox import fate_of, is_simulator
 from relay.simulator.quota import Quota
 from relay.simulator.rules import Case, covering_identity, judge
+from relay.simulator.settings import Fate
 from relay.simulator.shelf import Message, Shelf, ses_id
 from relay.simulator.signature import SignedRequest, verify
 from relay.simulator.submission import Api, Submission
+from relay.simulator.suppressed import AccountList, ListAnswer, ListCall, read_list_call
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from datetime import datetime
 
+    from relay.simulator.events import Event
     from relay.simulator.publisher import Publisher
     from relay.simulator.settings import Credential, Settings
     from relay.simulator.watch import Watch
@@ -36,10 +39,11 @@ SERVICES = {"SendRawEmail": "ses", "GetSendQuota": "ses", "ConfirmSubscription":
 #: The action of a call that was refused before it was understood.
 UNREAD = "unread"
 _NO_FORM = Form(b"")
+_LISTED_FOR = {Fate.BOUNCED: "BOUNCE", Fate.COMPLAINED: "COMPLAINT"}
 _VERSIONS = {"ses": "2010-12-01", "sns": "2010-03-31"}
 
 #: Message id, allowances, or the ARN of a confirmed subscription.
-Result: TypeAlias = "Message | SendQuota | AccountReport | str | ApiError"
+Result: TypeAlias = "Message | SendQuota | AccountReport | ListAnswer | str | ApiError"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +73,8 @@ class Request:
     client: str
     #: As the call names them.
     destinations: tuple[str, ...] = ()
+    #: For calls about the suppression list.
+    listing: ListCall | None = None
 
     @property
     def recipients(self) -> tuple[str, ...]:
@@ -110,6 +116,8 @@ class Account:
         self._publisher = publisher
         self._watch = watch
         self._quota = Quota()
+        #: The account's own suppression list.
+        self.suppressed = AccountList()
 
     def now(self) -> datetime:
         """What time it is at SES."""
@@ -139,6 +147,13 @@ class Account:
         credential = self._verify(signed, "ses")
         if isinstance(credential, ApiError):
             return credential
+        listing = read_list_call(signed.method, signed.target, signed.body)
+        if isinstance(listing, ApiError):
+            return listing
+        if listing is not None:
+            return Request(
+                listing.action, Api.V2, _NO_FORM, credential, None, client, (), listing=listing
+            )
         action = ACTIONS.get((signed.method, signed.target))
         if action is None:
             return ApiError("InvalidAction", f"No operation {signed.method} {signed.target}")
@@ -165,6 +180,11 @@ class Account:
 
     def perform(self, request: Request) -> Result:
         """Do what the call asks for, when the account's allowances permit."""
+        if request.listing is not None:
+            now = self._clock()
+            if error := self._quota.take_control_call(self.settings, now):
+                return error
+            return self.suppressed.answer(request.listing, now)
         match request.action:
             case "SendRawEmail" | "SendEmail":
                 return self._send(request)
@@ -256,7 +276,21 @@ class Account:
             return
         settings = self.settings
         self._publisher.publish_later(
-            lambda at: events_of(message, settings, at=at),
+            lambda at: self._events_of(message, settings, at),
             settings.topic_arn,
             after=settings.event_delay.total_seconds(),
         )
+
+    def _events_of(self, message: Message, settings: Settings, at: datetime) -> Iterator[Event]:
+        """What becomes of a message, the list considered, and what the list makes of that.
+
+        SES Developer Guide, account-level suppression list: what bounces hard or complains is
+        listed; addresses of the mailbox simulator are not.
+        """
+        listed = tuple(one for one in message.recipients if str(one) in self.suppressed)
+        for recipient in message.recipients:
+            fate = fate_of(recipient, settings)
+            reason = _LISTED_FOR.get(fate)
+            if reason is not None and not is_simulator(recipient) and recipient not in listed:
+                self.suppressed.put(str(recipient), reason, at)
+        return events_of(message, settings, at=at, listed=listed)

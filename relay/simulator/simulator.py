@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from relay.simulator.shelf import Message
     from relay.simulator.sns import Envelope
     from relay.simulator.subscriptions import Subscription
+    from relay.simulator.suppressed import AccountList
 
 # How long calls under way may still take when the simulator stops.
 _SHUTDOWN_SECONDS = 1.0
@@ -189,6 +190,11 @@ class Simulator:
     async def settled(self) -> None:
         """Wait until SNS has posted everything that is due, retries included."""
         await self._watch.until(lambda: self._publisher.is_settled)
+
+    @property
+    def suppressed(self) -> AccountList:
+        """The account's own suppression list."""
+        return self._account.suppressed
 
     # What it does wrong.
 

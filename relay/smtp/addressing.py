@@ -144,7 +144,7 @@ class Addressing(Introduction):
 
     async def _look_up_and_add(self, recipient: Address, transaction: Transaction) -> None:
         try:
-            suppression = await self.surroundings.suppressions.find(recipient)
+            suppression = await self.surroundings.suppressions.find(recipient, transaction.sender)
         except SpoolError:
             self._refuse_recipient(replies.SPOOL_FAILED, transaction, recipient)
         else:

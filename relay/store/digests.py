@@ -11,6 +11,7 @@ from array import array
 from bisect import bisect_left, insort
 from collections.abc import Iterable
 from hashlib import blake2b
+from mmap import mmap
 from typing import Final
 
 _DIGEST: Final = 8  # octets
@@ -52,8 +53,9 @@ class Digests:
         for text in texts:
             digest = digest_of(text)
             buckets[digest >> _SHIFT].append(digest)
-        for number, bucket in enumerate(buckets):
-            buckets[number] = array("Q", sorted(bucket))
+        for bucket in buckets:
+            # In its place: else as much again is left of the heap, in pieces.
+            bucket[:] = array("Q", sorted(bucket))
         self._count = sum(map(len, buckets))
 
     def add(self, text: str) -> None:
@@ -71,10 +73,20 @@ class Digests:
             del bucket[at]
             self._count -= 1
 
-    def dump(self) -> bytes:
+    def dump(self) -> mmap:
         """Return the set as octets that say themselves whether they are whole."""
-        octets = self._key + b"".join([bucket.tobytes() for bucket in self._buckets])
-        return zlib.crc32(octets).to_bytes(_CHECKSUM, "big") + octets
+        # Not of the heap, which would keep that much for good: of a large set it is as large again.
+        octets = mmap(-1, _CHECKSUM + _KEY + _DIGEST * self._count)
+        at = _CHECKSUM + _KEY
+        octets[_CHECKSUM:at] = self._key
+        for bucket in self._buckets:
+            end = at + _DIGEST * len(bucket)
+            octets[at:end] = memoryview(bucket).cast("B")
+            at = end
+        with memoryview(octets) as whole, whole[_CHECKSUM:] as rest:
+            checksum = zlib.crc32(rest)
+        octets[:_CHECKSUM] = checksum.to_bytes(_CHECKSUM, "big")
+        return octets
 
     @classmethod
     def loaded(cls, octets: bytes) -> Digests:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from mmap import mmap
 from pathlib import Path
 from typing import Final
 
@@ -59,14 +60,16 @@ def _hand_over(what: int | Path, directory: Path) -> None:
         os.chown(what, owner.st_uid, owner.st_gid)
 
 
-def replace_file(path: Path, octets: bytes) -> None:
+def replace_file(path: Path, octets: bytes | mmap) -> None:
     """Make the file hold these octets, whole or not at all, and keep them after power loss."""
     draft = path.with_name(f".{path.name}")
     fd = open_to_write(draft, os.O_WRONLY | os.O_TRUNC)
     try:
-        rest = memoryview(octets)
-        while rest:
-            rest = rest[os.write(fd, rest) :]
+        with memoryview(octets) as whole:
+            written = 0
+            while written < len(whole):
+                with whole[written:] as rest:
+                    written += os.write(fd, rest)
         os.fsync(fd)
     finally:
         os.close(fd)

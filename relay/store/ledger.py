@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from sqlite3 import Connection
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from relay.mail.entry import LedgerLine
 from relay.mail.envelope import QUEUE_ID, QueueId, SenderName
@@ -35,9 +35,18 @@ _ACCEPTED: Final = "accepted"
 REFUSED: Final = "refused"
 """Of mail whose client waited for SES and heard no: it has been accepted by nobody."""
 
+
+class Owner(NamedTuple):
+    """Whose mail SES speaks of; empty where it is none of ours."""
+
+    queue_id: str
+    sender: str
+
+
 _EVENTS: Final = Rows(
     "event",
-    "ses_message_id, recipient, kind, at, detail, feedback_id, source, queue_id, node, delivery_id",
+    "ses_message_id, recipient, kind, at, detail, feedback_id, source, queue_id, node, "
+    "delivery_id, sender",
 )
 _LEDGER: Final = Rows("ledger", LEDGER_COLUMNS, ignore=True)
 _MESSAGES: Final = Rows("message", "minute, message_id, queue_id", ignore=True)
@@ -77,6 +86,18 @@ _BY_MESSAGE: Final = (
     _LINES.format(which="ses_message_id = :key AND ses_message_id <> ''"),
     _SAID.format(which="ses_message_id = :key"),
 )
+_OWNER: Final = """
+    SELECT queue_id, sender FROM ledger WHERE ses_message_id = ? AND ses_message_id <> '' LIMIT 1"""
+# With an id of its own a bounce or complaint is known by it; what has none, by its moment.
+_TOLD: Final = """
+    SELECT 1 FROM event
+    WHERE ses_message_id = ?1 AND lower(recipient) = ?2 AND kind = ?3
+        AND iif(?4 = '', at = ?5, feedback_id = ?4) LIMIT 1"""
+_REPORTED: Final = """
+    SELECT lower(recipient), ses_message_id FROM event
+    WHERE queue_id = ? AND queue_id <> '' AND node = ? AND ses_message_id <> ''
+        AND kind IN ('send', 'delivery', 'bounce', 'complaint', 'delivery_delay', 'reject')
+    ORDER BY at DESC"""
 _MAIL_OF: Final = """
     SELECT queue_id FROM ledger WHERE ses_message_id = ? AND ses_message_id <> '' LIMIT 1"""
 
@@ -107,10 +128,25 @@ def copy(connection: Connection, lines: Sequence[tuple[Any, ...]]) -> None:
     _MESSAGES.insert(connection, list(messages))
 
 
-def write_event(connection: Connection, event: FeedbackEvent, delivery_id: str) -> None:
-    """Write down an event, once for each recipient; one that names none is kept too."""
-    recipients = event.recipients or (FeedbackRecipient(""),)
+def write_event(
+    connection: Connection, event: FeedbackEvent, delivery_id: str, node: str
+) -> tuple[Sequence[FeedbackRecipient], Owner]:
+    """Write down an event, once for each recipient; one that names none is kept too.
+
+    Returns for which recipients it is news, for both formats of SES may report the same, and whose
+    mail it was: ours by the tags, or by what the ledger knows.
+    """
+    owner = _owner_of(connection, event, node)
     at = milliseconds(event.at)
+    news = [
+        recipient
+        for recipient in event.recipients or (FeedbackRecipient(""),)
+        if connection.execute(
+            _TOLD,
+            (event.ses_message_id, recipient.address.lower(), event.kind, event.feedback_id, at),
+        ).fetchone()
+        is None
+    ]
     rows = [
         (
             event.ses_message_id,
@@ -125,10 +161,26 @@ def write_event(connection: Connection, event: FeedbackEvent, delivery_id: str) 
             event.queue_id,
             event.node,
             delivery_id,
+            owner.sender,
         )
-        for recipient in recipients
+        for recipient in news
     ]
     _EVENTS.insert(connection, rows)
+    return news, owner
+
+
+def _owner_of(connection: Connection, event: FeedbackEvent, node: str) -> Owner:
+    if event.node == node and event.sender and event.queue_id:
+        return Owner(event.queue_id, event.sender)
+    if event.node and event.node != node:
+        return Owner("", "")
+    row = connection.execute(_OWNER, (event.ses_message_id,)).fetchone()
+    return Owner("", "") if row is None else Owner(*row)
+
+
+def reported(connection: Connection, queue_id: str, node: str) -> dict[str, str]:
+    """Return to whom SES says it has taken a mail, folded, and by which message ids."""
+    return dict(connection.execute(_REPORTED, (queue_id, node)))
 
 
 def trace(connection: Connection, key: str, *, node: str, limit: int) -> list[LedgerLine]:

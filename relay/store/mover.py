@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import partial
 from sqlite3 import Connection
 from typing import Any, Final
 
 from relay.facts import Facts
 from relay.ports import SpoolError
-from relay.store import ledger
+from relay.store import callbacks, ledger
 from relay.store.outbox import COLUMNS
 from relay.store.reader import Reader
 from relay.store.writer import Writer
@@ -33,11 +35,24 @@ _READ: Final = f"SELECT {COLUMNS}, id FROM outbox ORDER BY id LIMIT ?"  # noqa: 
 class Mover:
     """Empties the outbox into the ledger, woken by settlements."""
 
-    def __init__(self, spool: Writer, outbox: Reader, record: Writer, facts: Facts) -> None:
+    def __init__(
+        self,
+        spool: Writer,
+        outbox: Reader,
+        record: Writer,
+        facts: Facts,
+        *,
+        wants_callbacks: callbacks.Wants,
+        now: Callable[[], datetime],
+    ) -> None:
         self._spool = spool
         self._outbox = outbox
         self._record = record
         self._facts = facts
+        self._wants_callbacks = wants_callbacks
+        self._now = now
+        self.on_callbacks: Callable[[], None] = lambda: None
+        """Called when applications have something to be told."""
         self._woken = asyncio.Event()
         self._moving = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -99,9 +114,16 @@ class Mover:
         page = await self._outbox.ask(_read)
         if page:
             lines = [row[:-1] for row in page]
-            await self._record.run(partial(ledger.copy, lines=lines))
+            if await self._record.run(partial(self._copy, lines=lines)):
+                self.on_callbacks()
             await self._spool.run(partial(_delete, last=page[-1][-1]))
         return len(page)
+
+    def _copy(self, connection: Connection, *, lines: Sequence[tuple[Any, ...]]) -> int:
+        """Copy lines, and have applications told of what was given up; return how many."""
+        ledger.copy(connection, lines)
+        notices = callbacks.of_lines(lines, self._wants_callbacks)
+        return callbacks.make(connection, notices, self._now()) if notices else 0
 
 
 def _read(connection: Connection) -> list[tuple[Any, ...]]:

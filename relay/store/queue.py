@@ -15,7 +15,7 @@ from functools import partial
 from relay.facts import Facts
 from relay.mail.address import Address
 from relay.mail.entry import Settled, State
-from relay.mail.envelope import SenderName
+from relay.mail.envelope import QueueId, SenderName
 from relay.ports import Claim, Claims, ContentFile, LeaseLostError, SpoolError
 from relay.store import returning, settling
 from relay.store.backlog import Backlogs
@@ -25,6 +25,7 @@ from relay.store.content import Contents
 from relay.store.due import due_ids, shown_mail
 from relay.store.lifetime import Instant
 from relay.store.reader import Reader
+from relay.store.reporting import Cleared, Report
 from relay.store.settling import Settlement
 from relay.store.trouble import comes_of_damage
 from relay.store.uptime import Uptime
@@ -198,6 +199,24 @@ class EntryQueue(View):
         while count := await self._writer.run(work):
             total += count
         return total
+
+    async def settle_reported(
+        self, queue_id: QueueId, reported: Mapping[str, str], *, now: datetime
+    ) -> int:
+        """Let go recipients that SES reports on; return how many those were."""
+
+        def ended(operation: Operation[Cleared]) -> None:
+            if operation.error is not None or not operation.result.recipients:
+                return
+            self._on_settled()
+            mail = operation.result.retired
+            if mail is not None:
+                self._backlogs.forget(mail)
+                if operation.result.in_file:
+                    self._contents.remove(mail.queue_id)
+
+        report = Report(queue_id, dict(reported), self._uptime.at(now))
+        return (await self._writer.run(report, ended, is_outcome=True)).recipients
 
     def _settled(self, operation: Operation[State | None]) -> None:
         if operation.error is not None:

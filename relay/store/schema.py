@@ -17,9 +17,13 @@ from relay.mail.entry import State
 from relay.ports import SpoolError
 from relay.store.columns import text
 from relay.store.disk import open_to_write
+from relay.store.record_tables import RECORD as RECORD_TABLES
 
 Migration: TypeAlias = tuple[str, ...]
 """The statements that lead from one version to the next, run in one transaction."""
+
+RECORD: Final[tuple[Migration, ...]] = RECORD_TABLES
+"""record.db, whose tables stand in relay.store.record_tables."""
 
 SENDER_REMOVED: Final = "sender-removed"
 """The reason of mail that is held because its sender is configured no more."""
@@ -183,90 +187,6 @@ SPOOL: Final[tuple[Migration, ...]] = (
     (
         # What the mail itself asks of SES, as X-SES-* fields, one a line; empty for nothing.
         "ALTER TABLE entry ADD COLUMN ses_headers TEXT NOT NULL DEFAULT ''",
-    ),
-)
-
-RECORD: Final[tuple[Migration, ...]] = (
-    (
-        """CREATE TABLE ledger (
-            queue_id TEXT NOT NULL,
-            recipient TEXT NOT NULL,
-            attempt INTEGER NOT NULL,
-            fact TEXT NOT NULL,
-            at INTEGER NOT NULL,
-            sender TEXT NOT NULL,
-            reverse_path TEXT NOT NULL,
-            arrived_at INTEGER NOT NULL,
-            size INTEGER NOT NULL,
-            ses_message_id TEXT NOT NULL,
-            detail TEXT NOT NULL,
-            PRIMARY KEY (queue_id, recipient, attempt, fact)
-        ) STRICT, WITHOUT ROWID""",
-        "CREATE INDEX ledger_message ON ledger (ses_message_id) WHERE ses_message_id <> ''",
-        "CREATE INDEX ledger_recipient ON ledger (lower(recipient), at)",
-        # The inbox and the memory of what has been in it. `kind` is empty for what was signed but
-        # not understood.
-        """CREATE TABLE feedback (
-            delivery_id TEXT PRIMARY KEY,
-            taken_at INTEGER NOT NULL,
-            kind TEXT NOT NULL,
-            raw BLOB NOT NULL
-        ) STRICT, WITHOUT ROWID""",
-        "CREATE INDEX feedback_taken ON feedback (taken_at)",
-        # What SES said of each recipient. What is shown of a mail is joined from ledger and
-        # events, so it does not matter which of the two came first.
-        """CREATE TABLE event (
-            id INTEGER PRIMARY KEY,
-            ses_message_id TEXT NOT NULL,
-            recipient TEXT NOT NULL,
-            kind TEXT NOT NULL,
-            at INTEGER NOT NULL,
-            detail TEXT NOT NULL,
-            feedback_id TEXT NOT NULL,
-            source TEXT NOT NULL,
-            queue_id TEXT NOT NULL,
-            node TEXT NOT NULL,
-            delivery_id TEXT NOT NULL
-        ) STRICT""",
-        "CREATE INDEX event_message ON event (ses_message_id)",
-        "CREATE INDEX event_mail ON event (queue_id) WHERE queue_id <> ''",
-        "CREATE INDEX event_recipient ON event (lower(recipient), at)",
-        """CREATE TABLE suppression (
-            address TEXT PRIMARY KEY,
-            reason TEXT NOT NULL,
-            detail TEXT NOT NULL,
-            since INTEGER NOT NULL,
-            event_id TEXT NOT NULL
-        ) STRICT, WITHOUT ROWID""",
-        # When an operator last took the address off the list: older events must not put it back.
-        """CREATE TABLE removal (
-            address TEXT PRIMARY KEY,
-            at INTEGER NOT NULL
-        ) STRICT, WITHOUT ROWID""",
-        """CREATE TABLE audit (
-            id INTEGER PRIMARY KEY,
-            at INTEGER NOT NULL,
-            actor TEXT NOT NULL,
-            action TEXT NOT NULL,
-            subject TEXT NOT NULL,
-            detail TEXT NOT NULL
-        ) STRICT""",
-    ),
-    (
-        # By which Message-ID mail of the ledger is found. The ids are random: by the minute of
-        # arrival first, they are written side by side all the same, at a tenth of the cost, and who
-        # looks for one asks each minute there is.
-        """CREATE TABLE message (
-            minute INTEGER NOT NULL,
-            message_id TEXT NOT NULL,
-            queue_id TEXT NOT NULL,
-            PRIMARY KEY (minute, message_id, queue_id)
-        ) STRICT, WITHOUT ROWID""",
-    ),
-    (
-        # What is old is found by them; the ledger is in the order of its mail as it is.
-        "CREATE INDEX event_at ON event (at)",
-        "CREATE INDEX audit_at ON audit (at)",
     ),
 )
 

@@ -19,6 +19,7 @@ from relay.mail.envelope import SenderName
 from relay.ports import Clock, SpoolError
 from relay.store import reserve as reserving
 from relay.store.backlog import Backlogs
+from relay.store.callbacks import StoredCallbacks, Wants
 from relay.store.content import Contents
 from relay.store.disk import (
     Room,
@@ -39,10 +40,12 @@ from relay.store.queue import EntryQueue
 from relay.store.reader import Reader
 from relay.store.record import StoredRecord
 from relay.store.recovery import Recovered
+from relay.store.reputation import StoredReputation
 from relay.store.reserve import Reserve
 from relay.store.shelf import Shelf
 from relay.store.spool import AcceptedMail
 from relay.store.suppression import SuppressionList
+from relay.store.syncing import StoredSync
 from relay.store.upkeep import StoredUpkeep
 from relay.store.uptime import Uptime
 from relay.store.writer import Writer
@@ -67,6 +70,9 @@ class Store:
     upkeep: StoredUpkeep
     notes: StoredNotes
     pauses: StoredPauses
+    callbacks: StoredCallbacks
+    reputation: StoredReputation
+    sync: StoredSync
     recovered: Recovered
     writer: Writer
     record_writer: Writer
@@ -88,13 +94,15 @@ class Store:
         reserve: int = reserving.SIZE,
         unsafe: bool = False,
         is_running: bool = True,
+        wants_callbacks: Wants = lambda _: False,
     ) -> Self:
         """Open a spool directory, making it where there is none, and put it in order.
 
         `ambiguous_wait` is how long an attempt that a crash cut short waits before it is repeated;
         `min_free` the part of the disk that stays free; `reserve` the octets put by for outcomes;
         `unsafe` allows file systems on which mail would be lost; `is_running` is false where no
-        mail is sent, and so none grows older. Raises SpoolError with words for an operator; an
+        mail is sent, and so none grows older; `wants_callbacks` tells which senders' applications
+        are told what became of their mail. Raises SpoolError with words for an operator; an
         OSError is its cause. A record.db that cannot be opened is no error: that is told, and it is
         tried again.
         """
@@ -109,6 +117,7 @@ class Store:
                 reserve=reserve,
                 unsafe=unsafe,
                 is_running=is_running,
+                wants_callbacks=wants_callbacks,
             )
         except OSError as error:
             what = f" ({error.filename})" if error.filename else ""
@@ -127,6 +136,7 @@ class Store:
         reserve: int,
         unsafe: bool,
         is_running: bool,
+        wants_callbacks: Wants,
     ) -> Self:
         async with contextlib.AsyncExitStack() as parts:
             stores: list[Self] = []
@@ -148,7 +158,7 @@ class Store:
             )
             parts.push_async_callback(_write_down, spool_writer, uptime)
             record_reader = Reader(path / RECORD_DATABASE)
-            suppressions = SuppressionList(record_reader, path / "suppressed")
+            suppressions = SuppressionList(record_reader, path / "suppressed", clock.now)
             record_writer = await opening.record(suppressions)
             # The databases are there; now their names are on disk too.
             await asyncio.to_thread(sync_directory, path)
@@ -166,7 +176,16 @@ class Store:
             ):
                 parts.push_async_callback(reader.close)
                 writer.read_by(reader.stand_aside)
-            mover = Mover(spool_writer, outbox_reader, record_writer, facts)
+            callbacks = StoredCallbacks(record_writer, record_reader)
+            mover = Mover(
+                spool_writer,
+                outbox_reader,
+                record_writer,
+                facts,
+                wants_callbacks=wants_callbacks,
+                now=clock.now,
+            )
+            mover.on_callbacks = callbacks.made
             parts.push_async_callback(mover.close)
             mover.start()
             facts.spool_recovered(*recovered)
@@ -191,6 +210,17 @@ class Store:
             spool = AcceptedMail(
                 spool_writer, contents, room, backlogs, uptime, clock=clock, facts=facts
             )
+            record = StoredRecord(
+                record_writer,
+                record_reader,
+                suppressions,
+                clock=clock,
+                node=node,
+                catch_up=mover.catch_up,
+                aside=contents.start,
+                wants_callbacks=wants_callbacks,
+                callbacks_made=callbacks.made,
+            )
             store = cls(
                 spool=spool,
                 shelf=Shelf(spool_writer, spool.insertion, backlogs, mover.wake),
@@ -212,15 +242,7 @@ class Store:
                     clock=clock,
                     on_lines=mover.wake,
                 ),
-                record=StoredRecord(
-                    record_writer,
-                    record_reader,
-                    suppressions,
-                    clock=clock,
-                    node=node,
-                    catch_up=mover.catch_up,
-                    aside=contents.start,
-                ),
+                record=record,
                 suppressions=suppressions,
                 upkeep=StoredUpkeep(
                     spool_writer,
@@ -234,6 +256,9 @@ class Store:
                 ),
                 notes=StoredNotes(spool_writer),
                 pauses=StoredPauses(spool_writer, uptime),
+                callbacks=callbacks,
+                reputation=StoredReputation(record_reader),
+                sync=StoredSync(record_writer, record_reader, record.apply),
                 recovered=recovered,
                 writer=spool_writer,
                 record_writer=record_writer,

@@ -1,54 +1,29 @@
 """The suppression list: who is on it is known in memory, why is kept in record.db.
 
-Knows the list and which of two reasons prevails. Does not know where reasons come from.
+Knows what is kept of it in memory. Does not know where reasons come from, or which prevails.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from sqlite3 import Connection
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 from relay.mail.address import Address
 from relay.mail.feedback import Suppression, SuppressionReason
+from relay.policy.sender import Sender
+from relay.policy.suppression import binds
 from relay.ports import SpoolError
-from relay.store.columns import milliseconds, nearest_moment
 from relay.store.digests import Digests
 from relay.store.disk import replace_file
 from relay.store.reader import Reader
+from relay.store.suppressing import Change, addresses, entries_of
 
-_SELECT: Final = "SELECT address, reason, detail, since, event_id FROM suppression "
-_PAGE: Final = _SELECT + "WHERE address > ? ORDER BY address LIMIT ?"
-_ONE: Final = _SELECT + "WHERE address = ?"
-_REASON: Final = "SELECT reason FROM suppression WHERE address = ?"
-# As they are stored: what is not UTF-8 would be changed by reading it as text.
-_KEYS: Final = """
-    SELECT CAST(address AS BLOB), reason FROM suppression WHERE address > CAST(? AS TEXT)
-    ORDER BY address LIMIT ?"""
-_PUT: Final = "INSERT OR REPLACE INTO suppression VALUES (?, ?, ?, ?, ?)"
-_REMOVED_AT: Final = "SELECT at FROM removal WHERE address = ?"
-_REMOVE: Final = "INSERT OR REPLACE INTO removal VALUES (?, ?)"
-
-_LOADED_AT_ONCE: Final = 2000
 _CACHE_KIBIBYTES: Final = 512
-# An operator's word outlasts events; a complaint says more than a bounce.
-_WEIGHT: Final = {
-    SuppressionReason.BOUNCE: 0,
-    SuppressionReason.COMPLAINT: 1,
-    SuppressionReason.MANUAL: 2,
-}
-
-
-class Change(NamedTuple):
-    """What a transaction did to one address: for what reason it was listed, and is; None is not."""
-
-    address: str
-    before: str | None
-    after: str | None
 
 
 class SuppressionList:
@@ -62,9 +37,10 @@ class SuppressionList:
     they are neither mailed nor failed: `find` raises, and they wait.
     """
 
-    def __init__(self, reader: Reader, copy: Path) -> None:
+    def __init__(self, reader: Reader, copy: Path, now: Callable[[], datetime]) -> None:
         self._reader = reader
         self._copy = copy
+        self._now = now
         self._is_changed = False
         self._listed = Digests()
         self._counts: Counter[str] = Counter()
@@ -77,10 +53,21 @@ class SuppressionList:
         """Whether the address may be listed, from memory; never False for one that is."""
         return bool(self._listed) and address.folded in self._listed
 
-    async def find(self, address: Address) -> Suppression | None:
-        """Return why the address is not mailed, or None; raise SpoolError if it cannot be read."""
+    async def find(self, address: Address, sender: Sender | None = None) -> Suppression | None:
+        """Return why that sender may not mail the address, or None; without a sender, why any.
+
+        Raises SpoolError if it cannot be read.
+        """
+        now = self._now()
+        entries = await self.entries(address)
+        if sender is None:
+            return entries[0] if entries else None
+        return next((entry for entry in entries if binds(entry, sender, now)), None)
+
+    async def entries(self, address: Address) -> Sequence[Suppression]:
+        """Return all that the list holds of an address; raise SpoolError if it cannot be read."""
         try:
-            return await self._reader.ask(partial(_entry_of, address=address.folded))
+            return await self._reader.ask(partial(entries_of, address=address.folded))
         except ValueError as error:
             raise SpoolError(f"why {address} is suppressed cannot be read: {error}") from error
 
@@ -90,7 +77,7 @@ class SuppressionList:
         # It is read once: what would be cached of it only fills memory.
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIBIBYTES}")
         listed, counts = Digests(), Counter[str]()
-        listed.fill(_addresses(connection, counts))
+        listed.fill(addresses(connection, counts))
         connection.execute(f"PRAGMA cache_size = {size}")
         # While nobody was ever listed there is nothing to copy.
         self._is_changed = bool(listed) or bool(self._listed)
@@ -127,80 +114,3 @@ class SuppressionList:
             self._counts[before] -= 1
         if after is not None:
             self._counts[after] += 1
-
-
-def _addresses(connection: Connection, counts: Counter[str]) -> Iterator[bytes]:
-    """Yield every address, page by page, and count the reasons."""
-    after = b""
-    while page := connection.execute(_KEYS, (after, _LOADED_AT_ONCE)).fetchall():
-        counts.update([reason for _, reason in page])
-        yield from [address for address, _ in page]
-        after = page[-1][0]
-
-
-def page_of(connection: Connection, after: str, limit: int) -> Sequence[Suppression]:
-    """Return entries in order of address, after the given one."""
-    return [_suppression(*row) for row in connection.execute(_PAGE, (after, limit))]
-
-
-def take_in(connection: Connection, suppression: Suppression) -> Change | None:
-    """Add what an event causes; None if it changes nothing.
-
-    The result does not depend on the order in which events arrive: the weightier reason prevails,
-    of equal ones the earlier. What an operator removed comes back only by a later event.
-    """
-    removed = connection.execute(_REMOVED_AT, (suppression.address,)).fetchone()
-    if removed is not None and milliseconds(suppression.since) <= removed[0]:
-        return None
-    listed = _entry_of(connection, suppression.address)
-    if listed is not None and not _prevails(suppression, listed):
-        return None
-    return put(connection, suppression)
-
-
-def put(connection: Connection, suppression: Suppression) -> Change:
-    """Add or replace an entry."""
-    before = _reason_of(connection, suppression.address)
-    since = milliseconds(suppression.since)
-    connection.execute(
-        _PUT,
-        (
-            suppression.address,
-            suppression.reason,
-            suppression.detail,
-            since,
-            suppression.event_id,
-        ),
-    )
-    return Change(suppression.address, before, suppression.reason.value)
-
-
-def remove(connection: Connection, address: str, now: datetime) -> Change | None:
-    """Remove an entry, so that no event older than `now` brings it back; None if there is none."""
-    before = _reason_of(connection, address)
-    if before is None:
-        return None
-    connection.execute("DELETE FROM suppression WHERE address = ?", (address,))
-    connection.execute(_REMOVE, (address, milliseconds(now)))
-    return Change(address, before, None)
-
-
-def _entry_of(connection: Connection, address: str) -> Suppression | None:
-    row = connection.execute(_ONE, (address,)).fetchone()
-    return None if row is None else _suppression(*row)
-
-
-def _reason_of(connection: Connection, address: str) -> str | None:
-    row: tuple[str] | None = connection.execute(_REASON, (address,)).fetchone()
-    return None if row is None else row[0]
-
-
-def _prevails(new: Suppression, old: Suppression) -> bool:
-    if new.reason is not old.reason:
-        return _WEIGHT[new.reason] > _WEIGHT[old.reason]
-    return old.reason is not SuppressionReason.MANUAL and new.since < old.since
-
-
-def _suppression(*row: Any) -> Suppression:
-    address, reason, detail, since, event_id = row
-    return Suppression(address, SuppressionReason(reason), detail, nearest_moment(since), event_id)

@@ -11,13 +11,11 @@ from typing import Any, Final, NamedTuple
 
 from aiohttp import web
 
-from relay.facts import Facts
-from relay.mail.address import Address
-from relay.mail.feedback import Suppression, SuppressionReason
-from relay.ports import Clock, Record, Suppressions
 from relay.web import resource
+from relay.web.callbacks import CallbackDesk, CallbackResources
 from relay.web.queue import QueueDesk, QueueResources
 from relay.web.senders import SenderDesk, SenderResources
+from relay.web.suppressions import SuppressionDesk, SuppressionResources
 from relay.web.watching import WatchDesk, WatchResources
 
 BODY_LIMIT: Final = 1024 * 1024
@@ -36,10 +34,8 @@ class Desk:
     """What the admin API works on."""
 
     queue: QueueDesk
-    record: Record
-    suppressions: Suppressions
-    facts: Facts
-    clock: Clock
+    suppressions: SuppressionDesk
+    callbacks: CallbackDesk
     reload: Callable[[], Awaitable[Reloaded]]
     """Load the configuration again."""
     status: Callable[[], Awaitable[Mapping[str, Any]]]
@@ -64,10 +60,8 @@ def admin(desk: Desk) -> web.Application:
     app.router.add_get("/v1/health", api.show_health)
     SenderResources(desk.senders).add_to(app)
     WatchResources(desk.watching).add_to(app)
-    app.router.add_get("/v1/suppressions", api.list_suppressions)
-    app.router.add_get("/v1/suppressions/{address}", api.show_suppression)
-    app.router.add_put("/v1/suppressions/{address}", api.suppress)
-    app.router.add_delete("/v1/suppressions/{address}", api.unsuppress)
+    SuppressionResources(desk.suppressions).add_to(app)
+    CallbackResources(desk.callbacks).add_to(app)
     return app
 
 
@@ -98,56 +92,3 @@ class _Api:
 
     async def show_health(self, _request: web.Request) -> web.Response:
         return resource.json_answer(self._desk.health())
-
-    async def list_suppressions(self, request: web.Request) -> web.Response:
-        after, limit = resource.page(request)
-        found = await self._desk.record.list_suppressed(after, limit)
-        return resource.json_answer(
-            {
-                "suppressions": [_suppression(one) for one in found],
-                "after": found[-1].address if len(found) == limit else None,
-            }
-        )
-
-    async def show_suppression(self, request: web.Request) -> web.Response:
-        found = await self._desk.suppressions.find(_address(request))
-        if found is None:
-            raise resource.not_found("the address is not on the suppression list")
-        return resource.json_answer(_suppression(found))
-
-    async def suppress(self, request: web.Request) -> web.Response:
-        desk, address, actor = self._desk, _address(request), resource.actor(request)
-        detail = resource.reason(await resource.body(request))
-        if not detail:
-            raise resource.bad_request("a reason is needed")
-        suppression = Suppression(
-            address.folded, SuppressionReason.MANUAL, detail, desk.clock.now()
-        )
-        await desk.record.suppress(suppression, actor=actor)
-        desk.facts.suppressed(suppression, actor=actor)
-        return resource.json_answer(_suppression(suppression))
-
-    async def unsuppress(self, request: web.Request) -> web.Response:
-        desk, address, actor = self._desk, _address(request), resource.actor(request)
-        reason = resource.reason(request.query)
-        if not reason:
-            raise resource.bad_request("a reason is needed")
-        now = desk.clock.now()
-        if not await desk.record.unsuppress(address.folded, actor=actor, reason=reason, now=now):
-            raise resource.not_found("the address is not on the suppression list")
-        desk.facts.unsuppressed(address.folded, actor=actor, reason=reason)
-        return resource.json_answer({"address": address.folded})
-
-
-def _address(request: web.Request) -> Address:
-    return resource.address(request.match_info["address"])
-
-
-def _suppression(one: Suppression) -> dict[str, Any]:
-    return {
-        "address": one.address,
-        "reason": one.reason,
-        "detail": one.detail,
-        "since": resource.moment(one.since),
-        "event_id": one.event_id,
-    }

@@ -10,10 +10,11 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import NamedTuple
 
+from relay.aftermath import Record
 from relay.facts import Facts
 from relay.mail.envelope import SenderName
 from relay.operators import Order, QueueOrders, Result, Turned, Verb
-from relay.ports import Clock, Record, SpoolError
+from relay.ports import Clock, SpoolError
 
 
 class BusyError(Exception):

@@ -14,11 +14,13 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
+from relay.aftermath import Record
 from relay.mail.entry import LedgerLine, QueuedMail
 from relay.mail.envelope import QUEUE_ID, QueueId, SenderName
 from relay.mail.header import message_id
 from relay.operators import AGES, Axis, Order, QueueView, Verb
-from relay.ports import Clock, Record, SpoolError
+from relay.policy.standing import standing
+from relay.ports import Clock, SpoolError
 from relay.web import resource
 from relay.web.orders import BusyError, Orders, Progress, StoppingError, complaint_of
 from relay.web.selection import of_query, selection_of
@@ -121,6 +123,7 @@ class QueueResources:
             {
                 "entries": [entry_document(entry) for entry in entries],
                 "lines": [_line_document(line) for line in lines],
+                "standings": _standings(lines),
                 "search": search,
             }
         )
@@ -258,6 +261,18 @@ def entry_document(entry: QueuedMail) -> dict[str, Any]:
             for one in entry.recipients
         ],
     }
+
+
+def _standings(lines: Sequence[LedgerLine]) -> list[dict[str, str]]:
+    """Return where the mail to each recipient stands, as far as SES and we have told."""
+    facts: dict[tuple[str, str], list[str]] = {}
+    for line in lines:
+        facts.setdefault((line.queue_id, line.recipient), []).append(line.fact)
+    return [
+        {"queue_id": queue_id, "recipient": recipient, "standing": standing(told)}
+        for (queue_id, recipient), told in facts.items()
+        if recipient
+    ]
 
 
 def _line_document(line: LedgerLine) -> dict[str, Any]:

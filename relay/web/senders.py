@@ -1,17 +1,22 @@
-"""Senders over the admin API: pause one, let it go again. Every order is audited and told."""
+"""Senders over the admin API: how their mail fares; pause one, let it go again.
+
+Every order is audited and told.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 
+from relay.aftermath import Record
 from relay.facts import Facts
 from relay.mail.envelope import SenderName
 from relay.operators import Pause, Pausing
-from relay.ports import Clock, Record, SpoolError
+from relay.policy.reputation import NOTHING, Reception
+from relay.ports import Clock, SpoolError
 from relay.web import resource
 
 
@@ -25,6 +30,10 @@ class SenderDesk:
     clock: Clock
     senders: Callable[[], Collection[SenderName]]
     """Those configured."""
+    receptions: Callable[[], Mapping[str, Mapping[SenderName, Reception]]]
+    """How the mail of each was received, by window."""
+    suspects: Callable[[], Mapping[SenderName, str]]
+    """Whose circuit is broken, and why."""
 
 
 class SenderResources:
@@ -35,8 +44,27 @@ class SenderResources:
 
     def add_to(self, app: web.Application) -> None:
         """Give the application these resources."""
+        app.router.add_get("/v1/senders", self.find)
         app.router.add_post("/v1/senders/{name}/pause", self.pause)
         app.router.add_post("/v1/senders/{name}/resume", self.resume)
+
+    async def find(self, _request: web.Request) -> web.Response:
+        """List senders: paused or not, and how their mail is received."""
+        desk = self._desk
+        paused, suspects, windows = desk.pauses.in_force, desk.suspects(), desk.receptions()
+        documents = [
+            {
+                "sender": name,
+                "paused": _pause(paused[name]) if name in paused else None,
+                "suspect": suspects.get(name, ""),
+                **{
+                    window: _reception(found.get(name, NOTHING))
+                    for window, found in windows.items()
+                },
+            }
+            for name in sorted({*desk.senders(), *paused})
+        ]
+        return resource.json_answer({"senders": documents})
 
     async def pause(self, request: web.Request) -> web.Response:
         """Attempt no mail of this sender until it is resumed."""
@@ -80,6 +108,18 @@ class SenderResources:
         except SpoolError as error:
             # It is in force all the same, and in the log.
             desk.facts.fault("audit", error)
+
+
+def _reception(found: Reception) -> dict[str, Any]:
+    """Return what became of mail, and the rates that SES looks at: shares of 1."""
+    return {
+        "sent": found.sent,
+        "delivered": found.delivered,
+        "bounced": found.bounced,
+        "complained": found.complained,
+        "bounce_rate": round(found.bounce_rate, 5),
+        "complaint_rate": round(found.complaint_rate, 6),
+    }
 
 
 def _pause(pause: Pause) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from sqlite3 import Connection
 
 import pytest
 
+from relay.aftermath import Record
 from relay.mail.address import Address
 from relay.mail.envelope import Mail
 from relay.mail.feedback import (
@@ -19,7 +20,7 @@ from relay.mail.feedback import (
     SuppressionReason,
 )
 from relay.policy.suppression import suppressions
-from relay.ports import Record, SpoolError, Suppressions
+from relay.ports import SpoolError, Suppressions
 from relay.store import ledger
 from relay.store.digests import Digests
 from tests.unit.store.stores import JANE, JOE, JOHN, Opened, failed, opened, relayed
@@ -256,7 +257,7 @@ async def test_a_long_list_is_loaded_page_by_page_also_what_is_not_utf_8(
                 (str(people[3]),),
             )
         )
-    monkeypatch.setattr("relay.store.suppression._LOADED_AT_ONCE", 2)
+    monkeypatch.setattr("relay.store.suppressing._LOADED_AT_ONCE", 2)
     async with opened(tmp_path) as spool:
         held = [spool.store.suppressions.may_hold(address) for address in people]
         assert held == [n != 3 for n in range(7)]

@@ -578,10 +578,10 @@ async def forget(spool: Opened, terms: Terms = TERMS) -> int:
     return steps
 
 
-def an_event(spool: Opened) -> FeedbackEvent:
+def an_event(spool: Opened, message: str = "0100-abc") -> FeedbackEvent:
     return FeedbackEvent(
         kind=FeedbackKind.DELIVERY,
-        ses_message_id="0100-abc",
+        ses_message_id=message,
         at=spool.clock.now(),
         recipients=(FeedbackRecipient(str(JANE)),),
     )
@@ -597,7 +597,8 @@ async def test_history_is_forgotten_when_it_is_old_and_not_before(
         for number in range(2):
             mail = await spool.accept(JANE, JOHN, JOE)
             await spool.settle(await spool.claim_one(), relayed(), relayed(), relayed())
-            await record.take_in(f"{day}-{number}", b"{}", an_event(spool), [])
+            name = f"{day}-{number}"
+            await record.take_in(name, b"{}", an_event(spool, name), [])
             await record.unsuppress(
                 "nobody@example.net", actor="op", reason="", now=mail.arrived_at
             )

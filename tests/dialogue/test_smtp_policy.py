@@ -167,7 +167,7 @@ async def test_a_sender_has_a_cap_of_its_own_on_recipients() -> None:
 async def test_a_list_that_cannot_be_read_defers_only_whom_it_may_hold() -> None:
     async with a_house() as house, await Caller.at(house.port) as caller:
 
-        async def find(_: object) -> Suppression | None:
+        async def find(_: object, _sender: object = None) -> Suppression | None:
             raise SpoolError("disk I/O error")
 
         house.suppressions.find = find  # type: ignore[assignment,method-assign]

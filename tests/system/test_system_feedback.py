@@ -7,6 +7,7 @@ import json
 import smtplib
 import urllib.error
 import urllib.request
+from datetime import UTC, datetime
 
 import pytest
 
@@ -76,7 +77,7 @@ async def traced(relay: Relay, key: str) -> list[str]:
         code, out, err = await relay.cli("trace", key, "--json")
         assert code in (0, 1), err
         if lines := [json.loads(line) for line in out.splitlines()]:
-            return [line["fact"] for line in lines]
+            return [line["fact"] for line in lines if line["type"] == "fact"]
 
 
 async def test_an_operator_suppresses_and_unsuppresses_with_a_reason(
@@ -161,3 +162,58 @@ async def test_the_command_line_says_when_no_daemon_answers(start_relay: StartRe
     code, out, said = await relay.cli("queue", "list")
     assert (code, out) == (69, "")
     assert "does not answer" in said
+
+
+async def test_a_list_is_exported_and_imported_as_csv_and_as_json_lines(
+    start_relay: StartRelay, simulator: Simulator
+) -> None:
+    relay = await start_relay()
+    old = relay.config.parent / "old.csv"
+    old.write_text(
+        "emailAddress,reason,since\n"
+        "Jane@Example.net,BOUNCE,2025-01-02T03:04:05Z\n"
+        "no address,BOUNCE,\n"
+        "joe@example.net,COMPLAINT,\n"
+    )
+    code, _, said = await relay.cli("suppression", "import", str(old), "--reason", "migration")
+    assert code == 1
+    assert "line 3:" in said
+    assert "2 addresses are suppressed; 1 lines could not be used" in said
+    exported = {}
+    for name in ("list.csv", "list.jsonl"):
+        path = relay.config.parent / name
+        code, _, said = await relay.cli("suppression", "export", str(path))
+        assert code == 0, said
+        exported[name] = path.read_text()
+    code, out, _ = await relay.cli("suppression", "export")
+    assert out == exported["list.csv"]
+    for address in ("jane@example.net", "joe@example.net"):
+        code, _, said = await relay.cli("suppression", "remove", address, "--reason", "x")
+        assert code == 0, said
+        assert "SES's own list of account main: does not hold it" in said
+    for name, text in exported.items():
+        path = relay.config.parent / name
+        code, _, said = await relay.cli("suppression", "import", str(path), "--reason", "back")
+        assert code == 0, said
+        _, out, _ = await relay.cli("suppression", "export", "-", "--format", path.suffix[1:])
+        assert out == text
+
+
+async def test_the_list_of_the_account_is_copied_when_asked_for_and_bars_mail(
+    start_relay: StartRelay, simulator: Simulator
+) -> None:
+    for n in range(3):
+        simulator.suppressed.put(f"User{n}@example.net", "BOUNCE", datetime(2026, 1, 2, tzinfo=UTC))
+    relay = await start_relay()
+    code, out, said = await relay.cli("suppression", "sync", "--json")
+    assert code == 0, said
+    *_, done = [json.loads(line) for line in out.splitlines()]
+    assert (done["seen"], done["changed"], done["is_full"]) == (3, 3, True)
+    with pytest.raises(smtplib.SMTPRecipientsRefused, match=r"5\.1\.1 Suppressed since 2026-01-02"):
+        await asyncio.to_thread(send, relay.ports["legacy"], "user1@example.net")
+    code, _, said = await relay.cli("suppression", "remove", "user1@example.net", "--reason", "x")
+    assert code == 0, said
+    assert "still holds it as User1@example.net (BOUNCE, 2026-01-02)" in said
+    code, _, said = await relay.cli("suppression", "sync", "other")
+    assert code == 1
+    assert "there is no account other" in said

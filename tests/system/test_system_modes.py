@@ -273,7 +273,10 @@ async def test_a_mail_that_ses_took_leaves_nothing_but_what_trace_tells(
         line = await relay.logged("mail.relayed", ses_message_id=message.id)
         code, out, err = await relay.cli("trace", line["queue_id"], "--json")
         assert code == 0, err
-        assert [json.loads(one)["fact"] for one in out.splitlines()] == ["accepted", "relayed"]
+        assert [json.loads(one).get("fact") for one in out.splitlines()][:-1] == [
+            "accepted",
+            "relayed",
+        ]
         assert message.id in out
     assert not await entries(relay)
     assert await relay.stop() == 0
@@ -376,7 +379,7 @@ async def test_a_stop_answers_who_waits_for_ses(
     assert not await entries(relay)
     code, out, _ = await relay.cli("trace", "relayed-v1@example.net", "--json")
     assert code == 0
-    assert [json.loads(one)["fact"] for one in out.splitlines()] == ["accepted", "relayed"]
+    assert [json.loads(one).get("fact") for one in out.splitlines()][:-1] == ["accepted", "relayed"]
 
 
 @pytest.mark.P1

@@ -131,6 +131,12 @@ VERBS = (
     "suppression show",
     "suppression add",
     "suppression remove",
+    "suppression import",
+    "suppression export",
+    "suppression sync",
+    "callback list",
+    "callback replay",
+    "sender show",
     "sender pause",
     "sender resume",
     "account show",
@@ -141,6 +147,7 @@ VERBS = (
     "selftest",
     "log-level",
     "trace-smtp",
+    "secret callback",
 )
 
 

@@ -18,11 +18,21 @@ MAY_IMPORT = {
     "policy": {"mail"},
     "ports": {"mail", "policy"},
     "operators": {"mail"},
+    "aftermath": {"mail", "policy"},
     "facts": {"mail", "policy", "ports", "operators", "passing"},
     "upkeep": {"mail", "policy", "ports"},
     "passing": {"mail", "policy", "ports"},
     **{
-        adapter: {"mail", "policy", "ports", "operators", "facts", "upkeep", "passing"}
+        adapter: {
+            "mail",
+            "policy",
+            "ports",
+            "operators",
+            "aftermath",
+            "facts",
+            "upkeep",
+            "passing",
+        }
         for adapter in ADAPTERS
     },
     # Values only: the composition root hands them out.
@@ -37,6 +47,7 @@ ROOTS = {
     "probe",
     "offline",
     "delivering",
+    "feeding",
     "reloading",
     "accounts",
     "activation",

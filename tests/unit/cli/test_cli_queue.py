@@ -155,7 +155,8 @@ def test_one_mail_is_shown_and_traced(whom: Whom, capsys: pytest.CaptureFixture[
     assert give(whom, asked("drop", mail.queue_id, reason="sent by hand")) == OK
     capsys.readouterr()
     trace(whom, mail.queue_id, as_json=True)
-    accepted, dropped = objects(capsys.readouterr().out)
+    accepted, dropped, stands = objects(capsys.readouterr().out)
+    assert (stands["type"], stands["standing"]) == ("standing", "dropped")
     assert (accepted["fact"], dropped["fact"]) == ("accepted", "dropped")
     assert dropped["detail"].endswith(": sent by hand")
     assert exits(lambda: show_entry(whom, mail.queue_id, as_json=False)) == FOUND_BAD

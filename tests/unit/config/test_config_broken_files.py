@@ -43,7 +43,7 @@ MISSPELT_SAYS = """\
 8:5: senders[0].password: unknown key: the relay keeps no passwords; give secret_hash what `relay secret hash` prints
 9:5: senders[0].rate: unknown key; did you mean 'limits.rate'?
 10:5: senders[0].configuration_set: unknown key; did you mean 'ses.configuration_set'?
-11:5: senders[0].colour: unknown key; known here: name, login, secret_hash, token_hash, secret_file, certificates, networks, from, to, redirect_all, rewrite, line_endings, limits, priority, accept, patience, ses, ses_headers, suppression
+11:5: senders[0].colour: unknown key; known here: name, login, secret_hash, token_hash, secret_file, certificates, networks, from, to, redirect_all, rewrite, line_endings, limits, priority, accept, patience, ses, ses_headers, suppression, circuit, callback
 12:1: metrics: unknown key; did you mean 'http.metrics'?
 13:1: region: unknown key; did you mean 'ses.region'?
 """
@@ -361,7 +361,7 @@ FRONT_SAYS = """\
 35:60: senders[1].rewrite.keep: unknown key; known here: when, reverse_path, from, keep_original
 36:27: senders[1].limits.recipients[0]: 5000 is not a rate: write a number per h or day, such as 20000/day
 36:47: senders[1].limits.queue: must be a mapping: write 'key: value' pairs, indented below it
-37:5: senders[1].messages: unknown key; known here: name, login, secret_hash, token_hash, secret_file, certificates, networks, from, to, redirect_all, rewrite, line_endings, limits, priority, accept, patience, ses, ses_headers, suppression
+37:5: senders[1].messages: unknown key; known here: name, login, secret_hash, token_hash, secret_file, certificates, networks, from, to, redirect_all, rewrite, line_endings, limits, priority, accept, patience, ses, ses_headers, suppression, circuit, callback
 """
 
 FEEDBACK = """\

@@ -32,7 +32,7 @@ from relay.store import Store, schema
 from relay.store.spool import Arrival, Insertion
 from relay.store.uptime import Uptime
 from tests.builders import a_ruleset, addresses, an_address
-from tests.fakes import FakeSuppressions, RecordingFacts, StaticRules
+from tests.fakes import FakeSuppressions, RecordingFacts, StaticRules, nothing_reported
 from tests.timelapse import BEGIN, LapsedClock
 
 CONTENT = b"From: app@example.com\r\n\r\nHi\r\n"
@@ -129,6 +129,7 @@ class House:
             node="n1",
             jitter=lambda: 0.0,
             events_seen=lambda: False,
+            reported=nothing_reported,
             is_paused=lambda name: name in self.paused,
             may_expire=lambda: True,
         )

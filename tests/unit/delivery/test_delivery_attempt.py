@@ -13,7 +13,7 @@ from relay.delivery.calls import Desk
 from relay.delivery.gate import Gate
 from relay.mail.address import Address
 from relay.mail.entry import Settled, State
-from relay.mail.envelope import AccountName, SenderName
+from relay.mail.envelope import AccountName, QueueId, SenderName
 from relay.mail.feedback import Suppression, SuppressionReason
 from relay.mail.outcome import Failed, Relayed
 from relay.policy.sender import OnSuppressed, Priority, Sender
@@ -117,7 +117,7 @@ class SomeSuppressed:
     def may_hold(self, address: Address) -> bool:
         return address in self.suppressed
 
-    async def find(self, address: Address) -> Suppression | None:
+    async def find(self, address: Address, sender: Sender | None = None) -> Suppression | None:
         if address not in self.suppressed:
             return None
         since = datetime(2026, 1, 1, tzinfo=UTC)
@@ -138,12 +138,19 @@ class Bench:
         waited: timedelta = timedelta(0),
         in_doubt: tuple[Address, ...] = (),
         may_expire: bool = True,
+        reported: Mapping[str, str] | None = None,
     ) -> None:
         self.carrier = ScriptedCarrier(script)
         self.queue = RecordingQueue()
         self.queue.carrier = self.carrier
         self.facts = RecordingFacts()
         self.clock = FrozenClock()
+
+        async def says(_queue_id: QueueId) -> Mapping[str, str]:
+            if reported is None:
+                raise SpoolError("record.db is sick")
+            return reported
+
         desk = Desk(
             queue=self.queue,  # type: ignore[arg-type]
             suppressions=SomeSuppressed(*suppressed),
@@ -152,6 +159,7 @@ class Bench:
             node="n1",
             jitter=jitter,
             events_seen=lambda: False,
+            reported=says,
             is_paused=lambda _: False,
             may_expire=lambda: may_expire,
         )
@@ -449,3 +457,23 @@ async def test_nothing_expires_while_the_clock_is_in_doubt() -> None:
     await bench.attempt.run()
     (settled,) = bench.queue.settled.values()
     assert settled.due_at == bench.clock.now() + timedelta(seconds=30)
+
+
+@pytest.mark.P3
+async def test_mail_in_doubt_of_which_ses_has_reported_is_not_sent_again() -> None:
+    """The event may come before the attempt is known to be in doubt, and be looked at only now."""
+    jane, john = addresses(2)
+    bench = Bench(
+        lambda _: OK, (jane, john), in_doubt=(jane, john), reported={jane.folded: "0100-event"}
+    )
+    await bench.attempt.run()
+    assert bench.carrier.calls == [(john,)]
+    settled = bench.queue.settled[jane].outcome
+    assert settled == Relayed("0100-event")
+
+
+async def test_mail_in_doubt_is_tried_again_when_what_ses_reported_cannot_be_read() -> None:
+    (jane,) = addresses(1)
+    bench = Bench(lambda _: OK, (jane,), in_doubt=(jane,))
+    await bench.attempt.run()
+    assert len(bench.carrier.calls) == 1

@@ -27,7 +27,7 @@ from relay.policy.verdict import Accepted, Answer, Broken, Stage
 from relay.ports import Claim, Consignment, SendQuota, SpoolError
 from relay.store import Store
 from tests.builders import a_ruleset, a_sender, addresses, an_address
-from tests.fakes import FakeSuppressions, FrozenClock, RecordingFacts, StaticRules
+from tests.fakes import FakeSuppressions, FrozenClock, RecordingFacts, StaticRules, nothing_reported
 
 
 class SlowCarrier:
@@ -83,6 +83,7 @@ class House:
                 node="n1",
                 jitter=lambda: 0.0,
                 events_seen=lambda: False,
+                reported=nothing_reported,
                 is_paused=self.pauses.hold,
                 may_expire=lambda: True,
             ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -10,9 +11,11 @@ from typing import Any
 import pytest
 
 from relay.feedback.certificate import UnavailableError
+from relay.feedback.effects import Effects
 from relay.feedback.event import VALIDATION_TEXT
 from relay.feedback.intake import BODY_LIMIT, Confirm, Intake, Topics
-from relay.mail.feedback import FeedbackEvent, Suppression
+from relay.mail.feedback import FeedbackEvent, SoftBounces, Suppression
+from relay.policy.suppression import CAUTIOUS
 from relay.ports import SpoolError
 from tests import sns
 from tests.fakes import FrozenClock, RecordingFacts
@@ -53,6 +56,7 @@ class Memory:
         raw: bytes,
         event: FeedbackEvent | None,
         suppressions: Sequence[Suppression],
+        soft: SoftBounces | None = None,
     ) -> Sequence[Suppression] | None:
         assert raw
         if self.is_sick:
@@ -64,16 +68,25 @@ class Memory:
         return suppressions
 
 
+class NoDoubts:
+    """Nothing is in doubt."""
+
+    async def settle(self, event: FeedbackEvent) -> None:
+        return None
+
+
 @dataclasses.dataclass
 class Bench:
     intake: Intake
+    effects: Effects
     gateway: Gateway
     record: Memory
     facts: RecordingFacts
 
-    async def post(self, document: dict[str, Any] | bytes) -> int:
+    async def post(self, document: dict[str, Any] | bytes, **headers: str) -> int:
         body = document if isinstance(document, bytes) else json.dumps(document).encode()
-        return await self.intake.take_in(body)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.intake.take_in(body, named)
 
     def refusals(self) -> list[str]:
         return [args[0] for name, args in self.facts.told if name == "feedback_refused"]
@@ -81,12 +94,13 @@ class Bench:
 
 @pytest.fixture
 def bench(request: pytest.FixtureRequest) -> Bench:
-    confirm = getattr(request, "param", Confirm.AUTO)
+    param = getattr(request, "param", Confirm.AUTO)
+    topics = Topics(frozenset({sns.TOPIC}), param) if isinstance(param, Confirm) else param
     gateway, record, facts = Gateway(sns.certificate()), Memory(), RecordingFacts()
-    topics = Topics(frozenset({sns.TOPIC}), confirm)
     clock = FrozenClock(sns.NOW)
-    intake = Intake(lambda: topics, gateway, record, facts, clock)  # type: ignore[arg-type]
-    return Bench(intake, gateway, record, facts)
+    effects = Effects(record, NoDoubts(), lambda: CAUTIOUS, facts, clock)  # type: ignore[arg-type]
+    intake = Intake(lambda: topics, gateway, effects, facts, clock)
+    return Bench(intake, effects, gateway, record, facts)
 
 
 @pytest.mark.parametrize("version", ["1", "2"])
@@ -232,7 +246,7 @@ async def test_what_we_fall_over_is_kept_raw_and_never_refused(
     def falls(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("relay.feedback.intake.read_event", falls)
+    monkeypatch.setattr("relay.feedback.effects.read_event", falls)
     assert await bench.post(sns.notification(sns.bounce("jane@example.net"))) == 200
     assert list(bench.record.events.values()) == [None]
     assert bench.facts.names() == ["fault", "feedback_not_understood"]
@@ -276,7 +290,165 @@ async def test_a_failed_confirmation_is_asked_for_again(bench: Bench) -> None:
 
 
 async def test_send_events_say_that_more_may_be_expected(bench: Bench) -> None:
-    assert not bench.intake.events_seen()
+    assert not bench.effects.events_seen()
     message = json.dumps({"eventType": "Send", "mail": {"messageId": "m"}, "send": {}})
     await bench.post(sns.notification(message))
-    assert bench.intake.events_seen()
+    assert bench.effects.events_seen()
+
+
+# --- signature versions, header fields, raw delivery ----------------------------------------------
+
+SECRET = "a password of raw delivery"
+
+
+def basic(password: str) -> str:
+    return "Basic " + base64.b64encode(f"sns:{password}".encode()).decode()
+
+
+RAW = {
+    "x_amz_sns_rawdelivery": "true",
+    "x_amz_sns_message_id": "raw-1",
+    "x_amz_sns_topic_arn": sns.TOPIC,
+}
+ONLY_2 = Topics(frozenset({sns.TOPIC}), Confirm.AUTO, frozenset({"2"}))
+WITH_RAW = Topics(frozenset({sns.TOPIC}), Confirm.AUTO, raw_secret=SECRET)
+
+
+async def test_an_old_signature_is_warned_of_once_with_the_command_that_ends_it(
+    bench: Bench,
+) -> None:
+    for name in ("m-1", "m-2"):
+        document = sns.notification("x", SignatureVersion="1", MessageId=name)
+        assert await bench.post(document) == 200
+    (words,) = [
+        w
+        for (_, w), (n, a) in zip(bench.facts.words, bench.facts.told, strict=True)
+        if (n, a) == ("service", ("old_signature",))
+    ]
+    assert words["remedy"] == (
+        f"aws sns set-topic-attributes --topic-arn {sns.TOPIC} "
+        "--attribute-name SignatureVersion --attribute-value 2"
+    )
+
+
+@pytest.mark.parametrize("bench", [ONLY_2], indirect=True)
+async def test_an_old_signature_can_be_forbidden(bench: Bench) -> None:
+    assert await bench.post(sns.notification("x", SignatureVersion="1")) == 403
+    assert bench.gateway.asked == []
+    assert await bench.post(sns.notification("x")) == 200
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"x_amz_sns_message_type": "SubscriptionConfirmation"},
+        {"x_amz_sns_message_id": "other"},
+        {"x_amz_sns_topic_arn": "arn:aws:sns:eu-west-1:123456789012:other"},
+    ],
+    ids="+".join,
+)
+async def test_a_header_that_says_otherwise_than_the_body_is_refused(
+    bench: Bench, header: dict[str, str]
+) -> None:
+    assert await bench.post(sns.notification(sns.bounce("jane@example.net")), **header) == 403
+    assert bench.record.events == {}
+
+
+async def test_what_sns_really_sends_in_the_header_is_fine(bench: Bench) -> None:
+    document = sns.notification(sns.bounce("jane@example.net"))
+    header = {
+        "x_amz_sns_message_type": "Notification",
+        "x_amz_sns_message_id": document["MessageId"],
+        "x_amz_sns_topic_arn": sns.TOPIC,
+    }
+    assert await bench.post(document, **header) == 200
+
+
+@pytest.mark.P7
+async def test_raw_delivery_is_refused_without_a_secret_of_its_own(bench: Bench) -> None:
+    body = sns.bounce("jane@example.net").encode()
+    assert await bench.post(body, **RAW, authorization=basic("")) == 403
+    assert bench.record.events == {}
+
+
+@pytest.mark.P7
+@pytest.mark.parametrize("bench", [WITH_RAW], indirect=True)
+async def test_raw_delivery_is_believed_with_the_password_alone(bench: Bench) -> None:
+    body = sns.bounce("jane@example.net").encode()
+    # SNS says it only once it is asked for it.
+    assert await bench.post(body, **RAW) == 401
+    for wrong in (basic("guess"), basic(""), "Basic !", f"Bearer {SECRET}"):
+        assert await bench.post(body, **RAW, authorization=wrong) == 403
+    right = basic(SECRET)
+    foreign = {**RAW, "x_amz_sns_topic_arn": sns.TOPIC + "x"}
+    assert await bench.post(body, **foreign, authorization=right) == 403
+    nameless = {name: value for name, value in RAW.items() if "id" not in name}
+    assert await bench.post(body, **nameless, authorization=right) == 400
+    assert await bench.post(b"\xff", **RAW, authorization=right) == 400
+    assert bench.record.events == {}
+    assert await bench.post(body, **RAW, authorization=right) == 200
+    assert list(bench.record.events) == ["raw-1"]
+    # The password opens nothing but raw delivery.
+    forged = {**sns.notification("x"), "Signature": "AAAA"}
+    assert await bench.post(forged, authorization=right) == 403
+
+
+# --- by a queue -----------------------------------------------------------------------------------
+
+
+def event_bridge(event: str) -> str:
+    document = {"id": "bridge-1", "detail-type": "Email Bounced", "source": "aws.ses"}
+    return json.dumps({**document, "detail": json.loads(event)})
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        (json.dumps(sns.notification(sns.bounce("jane@example.net"))), "22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324"),
+        (event_bridge(sns.bounce("jane@example.net")), "bridge-1"),
+        (sns.bounce("jane@example.net"), "sqs-1"),
+    ],
+    ids=["sns", "eventbridge", "raw"],
+)  # fmt: skip
+async def test_every_wrapper_of_a_queue_is_taken_off(bench: Bench, body: str, name: str) -> None:
+    assert await bench.intake.take_queued(body, "sqs-1")
+    assert list(bench.record.events) == [name]
+    assert bench.record.suppressed == ["jane@example.net"]
+
+
+async def test_the_same_event_by_webhook_and_queue_counts_once(bench: Bench) -> None:
+    document = sns.notification(sns.bounce("jane@example.net"))
+    assert await bench.post(document) == 200
+    assert await bench.intake.take_queued(json.dumps(document), "sqs-1")
+    assert bench.record.suppressed == ["jane@example.net"]
+
+
+@pytest.mark.P5
+@pytest.mark.parametrize(
+    "body", ["", "[]", "7", "not json", '{"some": "thing"}', "[" * 100_000],
+    ids=["empty", "list", "number", "text", "foreign", "deep"],
+)  # fmt: skip
+async def test_poison_is_left_to_the_redrive_policy(bench: Bench, body: str) -> None:
+    assert not await bench.intake.take_queued(body, "sqs-1")
+    assert bench.record.events == {}
+    assert bench.refusals() == ["malformed"]
+
+
+async def test_a_message_of_a_queue_stays_there_until_it_is_durable(bench: Bench) -> None:
+    bench.record.is_sick = True
+    assert not await bench.intake.take_queued(sns.bounce("jane@example.net"), "sqs-1")
+    bench.record.is_sick = False
+    assert await bench.intake.take_queued(sns.bounce("jane@example.net"), "sqs-1")
+
+
+async def test_a_foreign_topic_in_the_queue_is_not_believed(bench: Bench) -> None:
+    document = sns.notification("x", TopicArn=sns.TOPIC + "x")
+    assert not await bench.intake.take_queued(json.dumps(document), "sqs-1")
+    assert bench.refusals() == ["topic"]
+
+
+async def test_events_years_late_are_taken_and_counted(bench: Bench) -> None:
+    old = sns.bounce("jane@example.net").replace("2026-03-02", "2019-03-02")
+    assert await bench.post(sns.notification(old)) == 200
+    told = [w for n, w in bench.facts.words if n == "feedback"]
+    assert told == [{"duplicate": False, "stale": True}]

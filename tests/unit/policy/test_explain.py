@@ -39,7 +39,7 @@ AS_BILLING = Question(
 )
 
 
-def suppressed(address: Address) -> Suppression | None:
+def suppressed(address: Address, _sender: object) -> Suppression | None:
     if address != BOUNCED:
         return None
     return Suppression(

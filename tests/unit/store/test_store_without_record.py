@@ -140,11 +140,11 @@ def test_a_dumped_set_is_loaded_as_it_was() -> None:
     digests = Digests()
     digests.fill([b"a@example.net", b"b@example.net"])
     digests.add("c@example.net")
-    again = Digests.loaded(digests.dump())
+    again = Digests.loaded(digests.dump()[:])
     assert len(again) == 3
     assert all(f"{name}@example.net" in again for name in "abc")
     assert "d@example.net" not in again
     again.add("d@example.net")
     again.remove("a@example.net")
     assert ("a@example.net" in again, "d@example.net" in again) == (False, True)
-    assert len(Digests.loaded(Digests().dump())) == 0
+    assert len(Digests.loaded(Digests().dump()[:])) == 0

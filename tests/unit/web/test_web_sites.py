@@ -7,7 +7,7 @@ import getpass
 import json
 import socket
 import stat
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,25 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from relay.aftermath import Listed
 from relay.delivery.pauses import Pauses
-from relay.mail.envelope import SenderName
+from relay.feedback.syncing import Synced
+from relay.mail.address import Address
+from relay.mail.envelope import AccountName, SenderName
 from relay.mail.feedback import Suppression, SuppressionReason
+from relay.policy.reputation import Reception
 from relay.ports import SpoolError, SpoolFullError
 from relay.web.admin import Desk, Reloaded, admin
+from relay.web.callbacks import CallbackDesk
 from relay.web.monitoring import monitoring
 from relay.web.senders import SenderDesk
 from relay.web.site import Site
+from relay.web.suppressions import SuppressionDesk
 from relay.web.watching import WatchDesk
 from relay.web.webhook import webhook
 from relay.wiring import queue_desk
 from tests.builders import ARRIVED
-from tests.fakes import FakeSuppressions, RecordingFacts
+from tests.fakes import RecordingFacts
 from tests.unit.store.stores import Opened, opened
 
 
@@ -45,7 +51,16 @@ class OneSuppressed:
         self.found[suppression.address] = suppression
         self.actors.append(actor)
 
-    async def unsuppress(self, address: str, *, actor: str, reason: str, now: datetime) -> bool:
+    async def suppress_all(self, suppressed: Sequence[Suppression], *, actor: str) -> None:
+        for one in suppressed:
+            await self.suppress(one, actor=actor)
+
+    async def entries_of(self, address: Address) -> Sequence[Suppression]:
+        return [one for one in (GONE, *self.found.values()) if one.address == address.folded]
+
+    async def unsuppress(
+        self, address: str, *, actor: str, reason: str, now: datetime, scope: str | None = None
+    ) -> bool:
         self.actors.append(actor)
         return self.found.pop(address, None) is not None
 
@@ -56,25 +71,66 @@ class OneSuppressed:
             raise self.audit_error
         self.audited.append((actor, action, subject, detail))
 
-    async def list_suppressed(self, after: str, limit: int) -> Sequence[Suppression]:
+    async def list_suppressed(
+        self, after: str, limit: int, scope: str = ""
+    ) -> Sequence[Suppression]:
         return list(self.found.values())
 
 
 GONE = Suppression("gone@example.net", SuppressionReason.BOUNCE, "hard bounce", ARRIVED)
 
 
+class SesOwnList:
+    """SES's list of one account, which can be down."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, Listed] = {}
+        self.is_down = False
+
+    async def find(self, address: str) -> Listed | None:
+        if self.is_down:
+            raise ConnectionError("no way to SES")
+        return self.entries.get(address)
+
+    async def put(self, address: str, reason: str) -> None:
+        self.entries[address] = Listed(address, reason, ARRIVED)
+
+    async def remove(self, address: str) -> bool:
+        return self.entries.pop(address, None) is not None
+
+
+class OneSync:
+    """A synchronisation of two pages, which can break off."""
+
+    def __init__(self) -> None:
+        self.listing = SesOwnList()
+        self.error: Exception | None = None
+
+    async def run(self, tell: Callable[[Any], None], *, full: bool = False) -> None:
+        tell(Synced(AccountName("main"), full, 1000, 10, 0, is_done=False))
+        if self.error is not None:
+            raise self.error
+        tell(Synced(AccountName("main"), full, 1500, 15, 2, is_done=True))
+
+
 class House:
     def __init__(self, spool: Opened) -> None:
         self.record = OneSuppressed()
+        self.sync = OneSync()
+        self.writes_through = False
         self.facts = RecordingFacts()
         self.complaints: tuple[str, ...] = ()
         store, clock = spool.store, spool.clock
         self.desk = Desk(
             queue=queue_desk(store, self.facts, clock, lambda: None, lambda _: None),
-            record=self.record,  # type: ignore[arg-type]
-            suppressions=FakeSuppressions(GONE),
-            facts=self.facts,
-            clock=clock,
+            suppressions=SuppressionDesk(
+                record=self.record,  # type: ignore[arg-type]
+                syncs=lambda: {AccountName("main"): self.sync},  # type: ignore[dict-item]
+                writes_through=lambda: self.writes_through,
+                facts=self.facts,
+                clock=clock,
+            ),
+            callbacks=CallbackDesk(book=store.callbacks, facts=self.facts, clock=clock),
             reload=self.reload,
             status=self.status,
             accounts=lambda: [{"account": "main", "rate": 14.0}],
@@ -86,6 +142,11 @@ class House:
                 facts=self.facts,
                 clock=clock,
                 senders=lambda: [SenderName("billing"), SenderName("app")],
+                receptions=lambda: {
+                    "1h": {},
+                    "24h": {SenderName("app"): Reception(200, 150, 10, 1)},
+                },
+                suspects=lambda: {SenderName("app"): "much bounced"},
             ),
             watching=WatchDesk(
                 facts=self.facts,
@@ -200,6 +261,91 @@ async def test_suppressing_names_who_did_it(house: House) -> None:
     assert house.record.actors == [getpass.getuser()] * 2
 
 
+async def test_a_removal_says_what_the_list_of_ses_still_holds(house: House) -> None:
+    listing = house.sync.listing
+    await listing.put("Jane@Example.net", "BOUNCE")
+    await house.ask("PUT", "/suppressions/Jane@Example.net", {"reason": "asked"})
+    code, said = await house.ask("DELETE", "/suppressions/jane@example.net?reason=x")
+    # There, an entry is found by its own spelling alone.
+    (main,) = said["ses"]
+    assert (code, main["account"], main["listed"], main["reason"]) == (
+        200,
+        "main",
+        "Jane@Example.net",
+        "BOUNCE",
+    )
+    await house.ask("PUT", "/suppressions/joe@example.net", {"reason": "asked"})
+    listing.is_down = True
+    code, said = await house.ask("DELETE", "/suppressions/joe@example.net?reason=x")
+    assert (code, said["ses"]) == (200, [{"account": "main", "complaint": "no way to SES"}])
+
+
+async def test_where_it_is_asked_for_changes_are_made_at_ses_too(house: House) -> None:
+    house.writes_through, listing = True, house.sync.listing
+    _, said = await house.ask("PUT", "/suppressions/Jane@Example.net", {"reason": "asked"})
+    assert said["ses"] == [{"account": "main", "added": "Jane@Example.net"}]
+    assert set(listing.entries) == {"Jane@Example.net"}
+    _, said = await house.ask("DELETE", "/suppressions/jane@example.net?reason=x")
+    assert said["ses"] == [{"account": "main", "removed": ["Jane@Example.net"]}]
+    assert not listing.entries
+
+
+async def test_what_is_imported_is_judged_line_by_line(house: House) -> None:
+    entries = [
+        {"address": "Jane@Example.net", "reason": "BOUNCE", "since": "2025-01-02T03:04:05Z"},
+        {"address": "no address"},
+        {"address": "joe@example.net", "scope": "sender:news", "until": "2027-01-01"},
+        {"address": "jim@example.net", "reason": "spite"},
+        {"address": "jim@example.net", "scope": "everywhere"},
+        {"address": "jim@example.net", "since": "yesterday"},
+        7,
+    ]
+    body = {"reason": "migration", "entries": entries}
+    code, said = await house.ask("POST", "/suppressions/import", body)
+    assert (code, said["imported"]) == (200, 2)
+    assert [one["entry"] for one in said["complaints"]] == [1, 3, 4, 5, 6]
+    jane, joe = house.record.found.values()
+    assert (jane.reason, jane.detail, jane.spelling) == ("bounce", "migration", "Jane@Example.net")
+    assert jane.since.year == 2025
+    assert (joe.scope, joe.reason) == ("sender:news", "manual")
+    wrongs: list[dict[str, Any]] = [
+        {"entries": []},
+        {"reason": "x"},
+        {"reason": "x", "entries": [{}] * 1001},
+    ]
+    for wrong in wrongs:
+        assert (await house.ask("POST", "/suppressions/import", wrong))[0] == 400
+
+
+async def test_a_synchronisation_is_told_as_it_goes_on(house: House) -> None:
+    async def lines(body: dict[str, Any]) -> list[dict[str, Any]]:
+        _, text = await house.ask("POST", "/suppressions/sync", body)
+        return [json.loads(line) for line in text.splitlines()]
+
+    first, second, end = await lines({"account": "main", "full": True})
+    assert (first["seen"], first["is_full"], first["is_done"]) == (1000, True, False)
+    assert (second["seen"], second["removed"], second["is_done"]) == (1500, 2, True)
+    assert end == {"ended": True}
+    house.sync.error = SpoolError("record.db is sick")
+    *_, end = await lines({})
+    assert end == {"ended": False, "error": "record.db is sick"}
+    code, said = await house.ask("POST", "/suppressions/sync", {"account": "other"})
+    assert (code, "there is main" in said) == (404, True)
+
+
+async def test_how_the_mail_of_senders_is_received_is_shown(house: House) -> None:
+    _, said = await house.ask("GET", "/senders")
+    app, billing = said["senders"]
+    assert (app["sender"], app["suspect"], app["paused"]) == ("app", "much bounced", None)
+    assert (app["24h"]["sent"], app["24h"]["bounce_rate"]) == (200, 0.05)
+    assert (billing["24h"]["sent"], billing["1h"]["bounce_rate"]) == (0, 0.0)
+
+
+@pytest.mark.parametrize("body", [{}, {"ids": [1]}, {"ids": ["a"], "all": True}, {"sender": 7}])
+async def test_a_replay_says_of_what(house: House, body: dict[str, Any]) -> None:
+    assert (await house.ask("POST", "/callbacks/replay", body))[0] == 400
+
+
 async def test_a_refused_reload_brings_its_complaints(house: House) -> None:
     assert (await house.ask("POST", "/reload"))[0] == 200
     house.complaints = ("relay.yaml:1:1: wrong",)
@@ -259,7 +405,7 @@ async def test_a_fault_of_ours_is_told_and_answered_in_our_words() -> None:
 async def test_a_post_that_trickles_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.web.webhook.READ_WITHIN", 0.0)
 
-    async def take_in(_body: bytes) -> int:
+    async def take_in(_body: bytes, _fields: Mapping[str, str]) -> int:
         raise AssertionError("there is no body yet")
 
     site = Site(webhook(take_in, 100), RecordingFacts())
@@ -275,7 +421,7 @@ async def test_a_post_that_trickles_is_not_waited_for(monkeypatch: pytest.Monkey
 async def test_the_webhook_takes_posts_on_one_path_up_to_its_limit() -> None:
     bodies: list[int] = []
 
-    async def take_in(body: bytes) -> int:
+    async def take_in(body: bytes, _fields: Mapping[str, str]) -> int:
         bodies.append(len(body))
         return 413 if len(body) > 100 else 200
 
