@@ -44,7 +44,7 @@ format: $(VENV)/.dev ## Rewrite the code in the one style
 	$(BIN)/ruff check --fix relay tests bench
 	$(BIN)/ruff format relay tests bench
 
-bench: $(VENV)/.dev ## Measure CPU per message beside the alternatives (needs nginx and smtp-source)
+bench: $(VENV)/.dev ## Measure what a message costs beside the alternatives: BENCH_ARGS="--only whole" (needs nginx, smtp-source)
 	$(BIN)/python -m bench $(BENCH_ARGS)
 
 million: $(VENV)/.dev ## Start the daemon on a million queued messages; fails when a bound is not kept

@@ -1,135 +1,70 @@
-"""CPU and rate per message, ours and the others', in alternating runs on one machine.
+"""What a message costs, ours and the others', in alternating runs on one machine.
 
 First the SMTP side, the store, the way to SES and what comes back alone, then the whole way of a
-message.
-`make bench`, or `python -m bench --messages 5000 --runs 5`, or `python -m bench --only store`.
+message at many points, and the corners. `make bench`, or `python -m bench --only whole`; `--quick`
+only shows that everything works. `--record` writes what was found of the whole way under
+bench/results.
 Absolute times drift with the machine; the ratios are what counts.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import subprocess
-import time
-from dataclasses import dataclass
+import shlex
+import sys
+from typing import Final
 
-from bench import feedback_side, ses_side, smtp_side, store_side, subjects
-from bench.processes import cpu_seconds
-from bench.stand_in import ses_stand_in
-from bench.subjects import Subject
+from bench import feedback_side, ses_side, smtp_side, store_side
+from bench.corners import measure_corners
+from bench.machine import described
+from bench.points import POINTS
+from bench.recording import Conditions, record, written
+from bench.whole import measure_all
 
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What the load generator sends."""
-
-    messages: int
-    clients: int
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One measured run, per message."""
-
-    cpu_ms: float
-    per_second: float
-
-
-def measure(subject: Subject, load: Load, ses_url: str) -> Run:
-    """Start the subject, send the load, wait until it is done with it."""
-    with subject(ses_url) as running:
-        _send(running.port, Load(200, load.clients, load.size))
-        warm = _await_finished(running, 200)
-        before, began = cpu_seconds(running.pid), time.monotonic()
-        _send(running.port, load)
-        _await_finished(running, warm + load.messages)
-        seconds = time.monotonic() - began
-        cpu = cpu_seconds(running.pid) - before
-    return Run(cpu / load.messages * 1000, load.messages / seconds)
-
-
-def _send(port: int, load: Load) -> None:
-    """Send with smtp-source: kept connections, recipients at a domain of examples."""
-    subprocess.run(
-        [
-            subjects.load_generator(),
-            "-d",
-            *("-s", str(load.clients), "-m", str(load.messages), "-l", str(load.size)),
-            *("-f", "bench@example.com", "-t", "someone@example.net"),
-            f"127.0.0.1:{port}",
-        ],
-        check=True,
-    )
-
-
-def _await_finished(running: subjects.Running, count: int) -> int:
-    deadline = time.monotonic() + 300
-    while (done := running.finished()) is not None and done < count:
-        if time.monotonic() > deadline:
-            raise SystemExit(f"bench: only {done} of {count} messages were finished in 300 s")
-        time.sleep(0.05)
-    return count if done is None else done
-
-
-def _row(name: str, runs: list[Run], ours: float) -> str:
-    cpu = [run.cpu_ms for run in runs]
-    rate = [run.per_second for run in runs]
-    median = statistics.median(cpu)
-    return (
-        f"| {name} | {median:.3f} ({min(cpu):.3f}-{max(cpu):.3f}) | {median / ours:.2f} "
-        f"| {statistics.median(rate):.0f} ({min(rate):.0f}-{max(rate):.0f}) |"
-    )
+_QUICK: Final = 0.05
 
 
 def main() -> None:
-    """Run all subjects in turn and print the table."""
+    """Run what is asked for, and print the tables."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--messages", type=int, default=2000)
-    parser.add_argument("--clients", type=int, default=10)
-    parser.add_argument("--size", type=int, default=4096, help="octets of each message's body")
-    parser.add_argument("--runs", type=int, default=3, help="alternating runs of each subject")
+    parser.add_argument("--runs", type=int, default=5, help="alternating runs of each subject")
     parser.add_argument(
-        "--only", choices=("smtp", "store", "ses", "feedback", "whole"), help="one of the parts"
+        "--only",
+        choices=("smtp", "store", "ses", "feedback", "whole", "corners"),
+        help="one of the parts",
     )
+    parser.add_argument("--point", action="append", metavar="NAME", help="only these of the whole")
+    parser.add_argument("--quick", action="store_true", help="a twentieth of the load, one run")
+    parser.add_argument("--record", action="store_true", help="the whole and the corners; written")
     arguments = parser.parse_args()
-    if arguments.only in {None, "smtp"}:
-        smtp_side.measure(arguments.runs)
-    if arguments.only in {None, "store"}:
-        store_side.measure(arguments.runs)
-    if arguments.only in {None, "ses"}:
-        ses_side.measure(arguments.runs)
-    if arguments.only in {None, "feedback"}:
-        feedback_side.measure(arguments.runs)
-    if arguments.only not in {None, "whole"}:
-        return
-    load = Load(arguments.messages, arguments.clients, arguments.size)
+    if unknown := set(arguments.point or ()) - {point.name for point in POINTS}:
+        parser.error(f"no such point: {', '.join(unknown)}")
+    if arguments.record and (arguments.only or arguments.point or arguments.quick):
+        parser.error("what is recorded is the whole and the corners")
+    runs, part = (1, _QUICK) if arguments.quick else (arguments.runs, 1.0)
 
-    field: dict[str, Subject] = {
-        "this relay (durable)": subjects.relay,
-        "aiosmtpd + boto3 (nothing durable)": subjects.aiosmtpd_boto3,
-        "aiosmtpd + file and fsync (accepts only)": subjects.aiosmtpd_fsync,
-    }
-    if subjects.can_run_postfix():
-        field["Postfix (durable, to smtp-sink)"] = subjects.postfix
-    else:
-        print("Postfix is left out: it needs root and Debian's postfix package.\n")
+    def wants(name: str, *, is_recorded: bool = False) -> bool:
+        return arguments.only == name or (
+            arguments.only is None and (is_recorded or not arguments.record)
+        )
 
-    results: dict[str, list[Run]] = {name: [] for name in field}
-    with ses_stand_in() as ses_url:
-        for _ in range(arguments.runs):
-            for name, subject in field.items():
-                results[name].append(measure(subject, load, ses_url))
-    ours = statistics.median(run.cpu_ms for run in results["this relay (durable)"])
-    print(
-        f"{load.messages} messages of {load.size} octets, {load.clients} kept connections, "
-        f"{arguments.runs} alternating runs: median (min-max)\n"
-    )
-    print("| | CPU ms per message | ratio to ours | messages/s, end to end |")
-    print("|---|---|---|---|")
-    for name, runs in results.items():
-        print(_row(name, runs, ours))
+    if wants("smtp"):
+        smtp_side.measure(runs)
+    if wants("store"):
+        store_side.measure(runs)
+    if wants("ses"):
+        ses_side.measure(runs)
+    if wants("feedback"):
+        feedback_side.measure(runs)
+    command = shlex.join(["python", "-m", "bench", *sys.argv[1:]])
+    conditions = Conditions(command, described(), runs)
+    points = [point for point in POINTS if not arguments.point or point.name in arguments.point]
+    results = measure_all(points if wants("whole", is_recorded=True) else (), runs, part)
+    found = measure_corners(points, part) if wants("corners", is_recorded=True) else []
+    if results.runs or found:
+        print(written(conditions, points, results, found))
+    if arguments.record:
+        record(conditions, points, results, found)
 
 
 if __name__ == "__main__":

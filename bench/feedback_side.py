@@ -260,11 +260,11 @@ def measure(runs: int) -> None:
     events: list[tuple[float, float]] = []
     quiet: list[float] = []
     busy: list[float] = []
-    with ses_stand_in() as ses_url:
+    with ses_stand_in() as ses:
         for _ in range(runs):
-            events.append(_cpu_of_an_event(ses_url, signer))
-            quiet.append(_p99_of_an_accept(ses_url, signer, with_events=False))
-            busy.append(_p99_of_an_accept(ses_url, signer, with_events=True))
+            events.append(_cpu_of_an_event(ses.url, signer))
+            quiet.append(_p99_of_an_accept(ses.url, signer, with_events=False))
+            busy.append(_p99_of_an_accept(ses.url, signer, with_events=True))
     found = _million()
     cpu = statistics.median(one for one, _ in events)
     rise = statistics.median(busy) - statistics.median(quiet)

@@ -32,7 +32,7 @@ _PAGE: Final = 5000
 _REVERSE_PATH: Final = Address("bounces", "example.com")
 _HEADER: Final = b"From: bounces@example.com\r\nTo: someone@example.net\r\nSubject: queued\r\n\r\n"
 # What of the rows is made something else than due: every so many-eth.
-_SCHEDULED, _FAILED, _HELD, _CLAIMED = 5, 101, 211, 20_011
+_FAILED, _HELD, _CLAIMED = 101, 211, 20_011
 _TURNED: Final = """
     UPDATE {table} SET state = '{state}', due_at = {due_at}, reason = '{reason}'
     WHERE {key} > :after AND {key} % {every} = 0"""
@@ -48,6 +48,8 @@ class Filling(NamedTuple):
     """How many of them have their content in a file of its own."""
     file_size: int = 131_073
     """Octets of each such file, nearly all of them a hole: they have no place on the disk."""
+    scheduled: int = 5
+    """Of how many one waits for its next attempt, an hour off or two; of 1, all do."""
 
 
 def fill(spool: Path, filling: Filling, *, now: datetime) -> None:
@@ -66,7 +68,7 @@ def fill(spool: Path, filling: Filling, *, now: datetime) -> None:
         while page := list(islice(arrivals, _PAGE)):
             connection.execute("BEGIN IMMEDIATE")
             insert(connection, page)
-            _turn_some(connection, after, now)
+            _turn_some(connection, after, filling.scheduled, now)
             connection.execute("COMMIT")
             after += len(page)
             for arrival in page:
@@ -95,11 +97,11 @@ def _arrivals(filling: Filling, now: datetime) -> Iterator[Arrival]:
         yield Arrival(mail, hole, None) if in_file else Arrival(mail, checksum, body)
 
 
-def _turn_some(connection: sqlite3.Connection, after: int, now: datetime) -> None:
+def _turn_some(connection: sqlite3.Connection, after: int, scheduled: int, now: datetime) -> None:
     """Have some deferred, failed, held, or claimed when the process was killed."""
     later = milliseconds(now + timedelta(hours=1))
     for every, state, due_at, reason in (
-        (_SCHEDULED, State.SCHEDULED, f"{later} + {{key}} % 3600000", "throttled"),
+        (scheduled, State.SCHEDULED, f"{later} + {{key}} % 3600000", "throttled"),
         (_FAILED, State.FAILED, "NULL", "rejected"),
         (_HELD, State.HELD, "NULL", "access_denied"),
     ):

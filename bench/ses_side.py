@@ -45,12 +45,12 @@ def _spread(values: list[float]) -> str:
 def measure(runs: int) -> None:
     """Measure all in turn, and print the table."""
     found: dict[tuple[int, str], list[float]] = {}
-    with ses_stand_in() as url:
+    with ses_stand_in() as ses:
         for _ in range(runs):
             for size, calls in _CALLS.items():
                 for whose, ways in (("ours", _OURS), ("boto3", _THEIRS)):
                     for name, (module, *words) in ways.items():
-                        cost = _run(url, module, *words, size=size, calls=calls[whose])
+                        cost = _run(ses.url, module, *words, size=size, calls=calls[whose])
                         found.setdefault((size, name), []).append(cost)
     print(f"The way to SES alone, {_LANES} lanes; {runs} alternating runs: median (min-max)\n")
     print("| octets | way | CPU ms per call | to that of boto3 | target |")

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from collections.abc import Callable
+from typing import IO
 
 
-def watch(loop: asyncio.AbstractEventLoop, thread_time: Callable[[], float]) -> None:
-    """Let signals say when to watch."""
-    watching = _Watch(loop, thread_time)
+def watch(
+    loop: asyncio.AbstractEventLoop, thread_time: Callable[[], float], out: IO[str] | None = None
+) -> None:
+    """Let signals say when to watch; milliseconds are written to standard output by default."""
+    watching = _Watch(loop, thread_time, out or sys.stdout)
     loop.add_signal_handler(signal.SIGUSR1, watching.begin)
     loop.add_signal_handler(signal.SIGUSR2, watching.end)
 
@@ -21,9 +25,12 @@ def watch(loop: asyncio.AbstractEventLoop, thread_time: Callable[[], float]) -> 
 class _Watch:
     """Runs once in every round of the loop and sees how much CPU time the round took."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, thread_time: Callable[[], float]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, thread_time: Callable[[], float], out: IO[str]
+    ) -> None:
         self._loop = loop
         self._thread_time = thread_time
+        self._out = out
         self._is_on = False
         self._longest = 0.0
         self._last = 0.0
@@ -34,7 +41,7 @@ class _Watch:
 
     def end(self) -> None:
         self._is_on = False
-        print(f"{self._longest * 1000:.3f}", flush=True)
+        print(f"{self._longest * 1000:.3f}", file=self._out, flush=True)
 
     def _look(self) -> None:
         now = self._thread_time()
