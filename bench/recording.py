@@ -72,8 +72,8 @@ def written(
         text += "\n## The others\n\n" + report.theirs(points, results)
     if corners:
         text += (
-            "\n## Corners\n\nOurs alone: once, but the middle of three of what is compared to itself "
-            "without a crowd.\n\n" + report.corners(corners)
+            "\n## Corners\n\nOurs alone: once, but the middle of three of what is compared to "
+            "itself without a crowd.\n\n" + report.corners(corners)
         )
     missed = report.missed(points, results, corners)
     text += "\n## Promised and not kept\n\n"

@@ -344,7 +344,3 @@ class Daemon:
             await asyncio.wait([task])
 
         self._stack.push_async_callback(ended)
-
-
-async def _nothing() -> None:
-    """Undo what has done nothing yet."""

@@ -176,4 +176,4 @@ async def _with_beats(
 
 
 def _has_feedback(configuration: Configuration) -> bool:
-    return bool(configuration.settings.feedback.sns.topics)
+    return configuration.settings.feedback.is_on

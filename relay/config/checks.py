@@ -165,7 +165,7 @@ def _probe(settings: Settings) -> Iterator[Finding]:
         at = ("probe", "address")
         if not AddressPatterns(sender.allowed_from).hold(probe.address):
             yield Finding(at, f"is not in the from list of sender '{sender.name}'", (at,))
-    if not settings.feedback.sns.topics:
+    if not settings.feedback.is_on:
         at = ("probe",)
-        words = "no event can return: list the topics of your events in feedback.sns.topics"
+        words = "no event can return: set feedback.sns.topics, or feedback.sqs.queue_url"
         yield Finding(at, words, (at,))

@@ -121,3 +121,8 @@ class Feedback(Part):
     sqs: Sqs = Field(
         default_factory=Sqs, description="Through Amazon SQS, which needs no inbound port."
     )
+
+    @property
+    def is_on(self) -> bool:
+        """Whether events can come back by any way."""
+        return bool(self.sns.topics) or self.sqs.queue_url is not None
