@@ -14,6 +14,7 @@ from collections.abc import Mapping
 _MICRO = 1_000_000
 # How long a word to systemd may take, in seconds: mail does not wait for it.
 _PATIENCE = 1.0
+_DIGITS = 20
 
 
 class Supervisor:
@@ -64,9 +65,10 @@ class Supervisor:
         if not self._address:
             return
         with (
-            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notifier,
-            # Whoever set the variable has gone: no reason not to serve.
+            # Whoever set the variable has gone, or there is no descriptor left: no reason not to
+            # serve.
             contextlib.suppress(OSError),
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notifier,
         ):
             notifier.settimeout(_PATIENCE)
             notifier.connect(self._address)
@@ -82,4 +84,6 @@ def _watchdog(environ: Mapping[str, str]) -> float | None:
     if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     interval = environ.get("WATCHDOG_USEC", "")
-    return int(interval) / _MICRO if interval.isdecimal() and int(interval) > 0 else None
+    # A number of 64 bits; of many more digits Python makes none.
+    is_number = interval.isdecimal() and len(interval) <= _DIGITS
+    return int(interval) / _MICRO if is_number and int(interval) > 0 else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -129,3 +130,22 @@ def test_an_abstract_socket_is_spoken_to() -> None:
         heard.bind(f"\0{name}")
         Supervisor({"NOTIFY_SOCKET": f"@{name}"}).stopping()
         assert heard.recv(100) == b"STOPPING=1\nSTATUS=draining"
+
+
+def test_without_a_descriptor_left_the_look_goes_on(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Too many connections are no reason for systemd to end those there are."""
+
+    def exhausted(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "socket", exhausted)
+        assert house.look(10) == []
+    assert house.look(10) == ["WATCHDOG=1"]
+
+
+@pytest.mark.parametrize("interval", ["", "0", "-5", "soon", "9" * 5000])
+def test_a_watchdog_interval_that_is_none_is_none(interval: str) -> None:
+    assert Supervisor({"NOTIFY_SOCKET": "@none", "WATCHDOG_USEC": interval}).watchdog is None
