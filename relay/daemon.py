@@ -124,6 +124,7 @@ class Daemon:
     async def __aexit__(self, *_: object) -> None:
         """Finish what is under way, take no more mail, and let go of everything."""
         self.vitals.is_draining = True
+        self._reloading.end()
         try:
             async with draining(self._supervisor, self.facts, self._under_way):
                 # As long as SES takes to answer, clients are served: mail is safe in the spool.

@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from relay.config.complaint import ConfigurationError
 from relay.config.configuration import Configuration
@@ -25,6 +25,8 @@ from relay.smtp.tls import TlsInForce
 from relay.supervisor import Supervisor
 from relay.web.admin import Reloaded
 from relay.wiring import UnusableError, needs_restart, tls_contexts
+
+_OVER: Final = ("the relay is being stopped: its next start reads the file",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +117,21 @@ class Reloading:
         self._prepares = prepares
         self._settle = settle
         self._one_at_a_time = asyncio.Lock()
+        self._is_over = False
 
     def begun(self) -> None:
         """Take note that the first configuration is in force."""
         self._succeeded()
 
+    def end(self) -> None:
+        """Put nothing in force any more: what has been closed must not be opened again."""
+        self._is_over = True
+
     async def reload(self) -> Reloaded:
         """Put a new configuration in force, all or nothing."""
         async with self._one_at_a_time:
+            if self._is_over:
+                return await self._refuse((), _OVER)
             self._supervisor.reloading()
             was = self._in_force.configuration.generation
             try:
@@ -130,7 +139,9 @@ class Reloading:
             finally:
                 now = self._in_force.configuration.generation
                 refused = "" if now > was else "; the reload was refused"
-                self._supervisor.ready(f"configuration {now} is in force{refused}")
+                # Ready is no word for what is being stopped.
+                if not self._is_over:
+                    self._supervisor.ready(f"configuration {now} is in force{refused}")
             return reloaded
 
     async def _reload(self) -> Reloaded:
@@ -145,6 +156,11 @@ class Reloading:
             return await self._refuse(steps, error.complaints)
         except OSError as error:
             return await self._refuse(steps, (error.strerror or str(error),))
+        except BaseException:
+            await self._undo(steps)
+            raise
+        if self._is_over:
+            return await self._refuse(steps, _OVER)
         before = self._in_force.configuration
         enforce()
         for step in steps:
@@ -159,11 +175,14 @@ class Reloading:
         return Reloaded((), tuple(warnings))
 
     async def _refuse(self, steps: Sequence[Step], complaints: tuple[str, ...]) -> Reloaded:
-        for step in steps:
-            await step.undo()
+        await self._undo(steps)
         self._metrics.reload_successful.set(False)
         self._facts.service("reload_refused", complaints="; ".join(complaints))
         return Reloaded(complaints, ())
+
+    async def _undo(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            await step.undo()
 
     def _succeeded(self) -> None:
         self._metrics.reload_successful.set(True)

@@ -43,8 +43,10 @@ async def serve(path: Path) -> int:
     # The watchdog ends us by SIGABRT: where each thread was is all that is left to learn from.
     faulthandler.enable()
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    # Before anything else: a SIGHUP that comes while we start must not end us.
-    loop.add_signal_handler(signal.SIGHUP, lambda: None)
+    # Before anything else: a SIGHUP that comes while we start must not end us, nor be forgotten,
+    # for the file may have changed since it was read.
+    asked_early = asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, asked_early.set)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     supervisor = Supervisor(os.environ)
@@ -66,6 +68,8 @@ async def serve(path: Path) -> int:
         _spare_what_stays()
         loop.add_signal_handler(signal.SIGHUP, begin_reload)
         supervisor.ready("configuration 1 is in force")
+        if asked_early.is_set():
+            begin_reload()
         was_told = await daemon.wait(stop)
         supervisor.stopping()
     return 0 if was_told else BROKEN

@@ -7,6 +7,7 @@ listening sockets outlive the process they are handed to.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import smtplib
 import socket
@@ -148,6 +149,56 @@ async def test_a_stop_says_what_it_waits_for_and_clients_are_served_meanwhile(
             assert (await relay.logged("relay.stopped"))["queued"] == 1
             await relay.start()
             await simulator.received(2)
+
+
+async def test_what_is_being_stopped_is_not_opened_again_by_a_reload(
+    simulator: Simulator, tmp_path: Path
+) -> None:
+    """Who waits in the socket is for the next process, whatever an operator does meanwhile."""
+    with listening() as kept:
+        async with activated(tmp_path, simulator.url, {"legacy": kept}) as relay:
+            await relay.start()
+            address = "127.0.0.1", kept.getsockname()[1]
+            reader, writer = await asyncio.open_connection(*address)
+            for line in (
+                b"EHLO app",
+                b"MAIL FROM:<app@example.com>",
+                b"RCPT TO:<jane@example.net>",
+            ):
+                writer.write(line + b"\r\n")
+            writer.write(b"DATA\r\n")
+            await reader.readuntil(b"354 ")
+            stopping = asyncio.create_task(relay.stop())
+            await relay.logged("relay.draining")
+            code, _, complaint = await relay.cli("reload")
+            assert (code, "is being stopped" in complaint) == (78, True), complaint
+            next_reader, next_writer = await asyncio.open_connection(*address)
+            writer.write(MAIL + b".\r\n")
+            assert (await reader.readuntil(b"250 2.0.0 ")).endswith(b"250 2.0.0 ")
+            writer.close()
+            assert await stopping == 0
+            await relay.start()
+            assert (await next_reader.readline()).startswith(b"220 ")
+            next_writer.close()
+
+
+async def test_what_a_signal_asked_for_during_the_start_is_done_after_it(
+    simulator: Simulator, systemd: Systemd, tmp_path: Path
+) -> None:
+    config = tmp_path / "relay.yaml"
+    text = configuration(tmp_path, simulator.url)
+    config.write_text(text)
+    relay = Relay(config, env=environment(NOTIFY_SOCKET=str(systemd.path)))
+    starting = asyncio.create_task(relay.start())
+    # It has read the file.
+    await systemd.told("STATUS=starting")
+    config.write_text(text.replace("@example.com", "@example.org"))
+    os.kill(relay.pid, signal.SIGHUP)
+    await starting
+    async with asyncio.timeout(20):
+        told = await relay.logged("relay.reloaded")
+    assert "@example.com" in told["changes"]
+    await relay.end()
 
 
 def send(port: int) -> None:
