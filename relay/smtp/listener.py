@@ -39,6 +39,8 @@ class Listener:
         self.places = Places(settings.max_connections, capacity)
         self.sessions = Sessions(self.places)
         self._surroundings = surroundings
+        # Its own for as long as somebody arrives: a reload takes the name away before that.
+        self._tls = surroundings.tls.get(settings.name)
         self._offer = Offer(settings)
         self.doorway: Doorway | None = None
         """Where connections come from; None until it begins, and once it is closed."""
@@ -114,11 +116,11 @@ class Listener:
 
     def _encryption(self) -> dict[str, Any]:
         """Return how the event loop is to encrypt from the first octet."""
-        if not self._is_implicit:
+        if not self._is_implicit or self._tls is None:
             return {}
         deadlines = self._surroundings.deadlines
         return {
-            "ssl": self._surroundings.tls[self.settings.name].current,
+            "ssl": self._tls.current,
             "ssl_handshake_timeout": deadlines.handshake,
             "ssl_shutdown_timeout": deadlines.linger,
         }

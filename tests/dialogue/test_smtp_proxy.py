@@ -177,6 +177,23 @@ async def test_a_header_may_be_glued_to_a_client_hello(header: bytes, certificat
         caller.writer.transport.abort()
 
 
+async def test_who_arrives_while_the_listener_is_taken_away_is_told(certificate: Path) -> None:
+    listener = behind_a_proxy(TlsMode.IMPLICIT)
+    async with (
+        a_house(listener=listener, certificate=certificate) as house,
+        await Caller.at(house.port) as caller,
+        asyncio.timeout(5),
+    ):
+        await until(lambda: not house.door.listeners[0].is_deserted)
+        # As a reload does.
+        change = await house.door.prepare([replace(a_listener(), name="other")])
+        house.tls.clear()
+        change.enact()
+        assert (await shake_hands(caller, V1, trusting(certificate))).startswith(b"220 ")
+        # And told to go, as those who were there before.
+        await caller.rest()
+
+
 async def test_starttls_behind_a_proxy_keeps_the_client(certificate: Path) -> None:
     listener = behind_a_proxy(TlsMode.STARTTLS)
     sender = replace(a_known_sender(), networks=(ip_network("192.0.2.0/24"),))
