@@ -130,8 +130,12 @@ class Handover(Calls):
         elif self._asking and self._is_queueable and self._keeping is None:
             self._keeping = asyncio.create_task(self._keep_in_flight(self._asking))
 
-    async def run(self) -> None:
-        """Make the calls and answer the client. Every way out leaves nothing half done."""
+    async def run(self, gate: Gate) -> None:
+        """Make the calls and answer the client. Every way out leaves nothing half done.
+
+        By the gate of its account as it is now: a reload may have replaced the one of before.
+        """
+        self._gate = gate
         try:
             await self._run()
         finally:

@@ -6,11 +6,11 @@ Knows who waits. Whose turn it is the scheduler says, by the same deal as for ma
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from relay.delivery.handover import Handover
 from relay.mail.envelope import AccountName, SenderName
-from relay.policy.passing import DRAINING
+from relay.policy.passing import ACCOUNT_REMOVED, DRAINING
 from relay.policy.sender import Sender
 
 
@@ -30,6 +30,9 @@ class Lobby:
     def add(self, handover: Handover) -> None:
         """Let somebody wait, behind those of the same sender who do."""
         self._waiting.setdefault(handover.sender.name, deque()).append(handover)
+        # It came before, and its content has been made ready meanwhile.
+        if self.is_closed:
+            handover.press(DRAINING)
 
     def discard(self, handover: Handover) -> bool:
         """Let somebody go; False if it did not wait."""
@@ -41,10 +44,16 @@ class Lobby:
         self._tidy(name)
         return True
 
-    def senders(self) -> Iterator[Sender]:
-        """Yield whose mail waits, by the rules that its first came under."""
-        for waiting in self._waiting.values():
-            yield waiting[0].sender
+    def senders(self, accounts: Container[AccountName]) -> Iterator[Sender]:
+        """Yield whose mail waits, by the rules that its first came under.
+
+        Who waits for another account than these, which a reload has taken away, is sent away.
+        """
+        for waiting in list(self._waiting.values()):
+            while waiting and waiting[0].sender.route.account not in accounts:
+                waiting[0].press(ACCOUNT_REMOVED)
+            if waiting:
+                yield waiting[0].sender
 
     def share(self, name: SenderName, lanes: int) -> int:
         """Return how many of a sender's lanes go to who waits where it has mail in the queue too.

@@ -19,6 +19,7 @@ from relay.mail.reply import Refusal
 from relay.passing import Parcel, Passed, Shelf
 from relay.policy.day import Hold
 from relay.policy.passing import (
+    ACCOUNT_REMOVED,
     DAY_IS_OVER,
     DRAINING,
     OUT_OF_PATIENCE,
@@ -63,13 +64,14 @@ class Passages:
             message_id=draft.message_id,
             ses_headers=draft.ses_headers,
         )
-        gate = self._gates[sender.route.account]
+        gate = self._gates.get(sender.route.account)
         is_queueable = sender.accept is Accept.RELAYED_OR_QUEUED
-        refusal = self._obstacle(sender, gate)
+        # It may have come under older rules than those the accounts are of.
+        refusal = ACCOUNT_REMOVED if gate is None else self._obstacle(sender, gate)
         if is_queueable and (refusal or len(mail.envelope.recipients) > CALL):
             # SES would take the latter in several calls, under as many message ids.
             return Passed(Ending.QUEUED, mail)
-        if refusal is not None:
+        if gate is None or refusal is not None:
             return Passed(Ending.DEFERRED, mail, refusal=refusal)
         try:
             content = await self._shelf.content(draft)

@@ -217,7 +217,7 @@ class Scheduler:
             else:
                 by_account.setdefault(sender.route.account, {})[name] = sender
         # Who came under older rules finishes by those.
-        for sender in self._lobby.senders():
+        for sender in self._lobby.senders(self._gates):
             name = sender.name
             if not self._desk.is_paused(name):
                 now_in_force = ruleset.senders.get(name, sender)
@@ -279,9 +279,9 @@ class Scheduler:
         return Deal(account, left if room > 0 else {}, room)
 
     def _hand_over(self, handover: Handover) -> None:
-        sender = handover.sender
+        sender, gate = handover.sender, self._gates[handover.sender.route.account]
         self._limits.charge(sender, handover.generation, handover.recipients)
-        task = self._run(handover.run(), sender, handover.recipients)
+        task = self._run(handover.run(gate), sender, handover.recipients)
         self._attempts.add(task)
         task.add_done_callback(
             lambda done: self._ended(done, sender.name, is_queued=handover.is_kept)

@@ -41,7 +41,7 @@ class Ending(StrEnum):
 
 
 # Why SES is not asked within a client's patience, beside what its own answers are counted by.
-REASONS_NOT_ASKED: Final = ("pace", "breaker", "sender_paused", "draining")
+REASONS_NOT_ASKED: Final = ("pace", "breaker", "sender_paused", "draining", "account_removed")
 
 _PERMANENT: Final = 500
 
@@ -49,6 +49,9 @@ SENDER_PAUSED: Final = Refusal(
     Reply(451, "4.3.2", "Sending is paused for this sender; try again later"), "sender_paused"
 )
 DRAINING: Final = Refusal(Reply(451, "4.3.2", "The relay is being stopped"), "draining")
+ACCOUNT_REMOVED: Final = Refusal(
+    Reply(451, "4.3.2", "The rules for this sender have changed; try again"), "account_removed"
+)
 OUT_OF_PATIENCE: Final = Refusal(
     Reply(451, "4.4.5", "Amazon SES could not be asked in time, as its rate allows; try again"),
     "pace",

@@ -134,7 +134,7 @@ class House:
             may_expire=lambda: True,
         )
         rules = StaticRules(a_ruleset(*senders))
-        gates = {AccountName("main"): self.gate}
+        gates = self.gates = {AccountName("main"): self.gate}
         self.lobby = Lobby()
         self.scheduler = Scheduler(desk, rules, gates, Allowances(), self.lobby)
         self.passages = Passages(

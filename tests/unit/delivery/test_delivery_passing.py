@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from relay.delivery.gate import SHARE
+from relay.delivery.gate import SHARE, Gate
 from relay.mail.address import Address
 from relay.mail.entry import State
-from relay.mail.envelope import Envelope, Mail
+from relay.mail.envelope import AccountName, Envelope, Mail
 from relay.mail.feedback import Suppression, SuppressionReason
 from relay.operators import Selection
 from relay.passing import Parcel, Passed
@@ -25,8 +25,18 @@ from relay.ports import Consignment, SendQuota, SpoolError
 from relay.store.batch import Operation
 from tests.builders import a_ruleset, a_sender, addresses, an_address
 from tests.timelapse import LapsedClock, lapse
-from tests.unit.delivery.lapsed import CONTENT, OTP, RATE, House, a_house, fill
+from tests.unit.delivery.lapsed import (
+    CONTENT,
+    OTP,
+    RATE,
+    House,
+    OneAccount,
+    TimedCarrier,
+    a_house,
+    fill,
+)
 
+MAIN = AccountName("main")
 RELAYED = replace(a_sender(OTP), accept=Accept.RELAYED)
 EITHER = replace(RELAYED, accept=Accept.RELAYED_OR_QUEUED)
 BOTH = pytest.mark.parametrize("sender", [RELAYED, EITHER], ids=["relayed", "relayed-or-queued"])
@@ -432,6 +442,75 @@ def test_once_the_relay_is_stopped_nobody_is_left_waiting(
                 assert passed.ending is Ending.QUEUED
         assert not house.carrier.calls
         assert await states(house) == ({} if sender is RELAYED else {State.READY: 2})
+
+    play(story, sender)
+
+
+@BOTH
+def test_what_is_made_ready_while_the_relay_is_stopped_does_not_wait(
+    play: Callable[..., None], sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(house: House) -> None:
+        content = house.store.shelf.content
+
+        async def meanwhile(draft: Any) -> Any:
+            await house.scheduler.drain()
+            return await content(draft)
+
+        monkeypatch.setattr(house.store.shelf, "content", meanwhile)
+        began = house.clock.monotonic()
+        passed = await house.pass_on(sender)
+        assert house.clock.monotonic() - began < 1
+        assert passed.ending is (Ending.DEFERRED if sender is RELAYED else Ending.QUEUED)
+
+    play(story, sender)
+
+
+@BOTH
+def test_mail_goes_by_what_its_account_is_when_its_turn_comes(
+    play: Callable[..., None], sender: Sender
+) -> None:
+    """A reload has put another in its place meanwhile, and the one of before is closed."""
+
+    async def story(house: House) -> None:
+        house.account.quota = SendQuota(1.0, 1e9, 0)
+        house.gate.condition()
+        house.gate.spend(OTP, Priority.TRANSACTIONAL, 60)
+        waits = asyncio.create_task(house.pass_on(sender))
+        await asyncio.sleep(1)
+        carrier = TimedCarrier(house.clock)
+        house.gate.close()
+        house.gates[MAIN] = Gate(OneAccount(carrier), facts=house.facts, clock=house.clock)
+        house.scheduler.rouse()
+        assert (await waits).ending is Ending.RELAYED
+        assert (len(house.carrier.calls), len(carrier.calls)) == (0, 1)
+
+    play(story, sender)
+
+
+@BOTH
+def test_nobody_waits_for_an_account_that_was_taken_away(
+    play: Callable[..., None], sender: Sender
+) -> None:
+    async def story(house: House) -> None:
+        house.account.quota = SendQuota(1.0, 1e9, 0)
+        house.gate.condition()
+        house.gate.spend(OTP, Priority.TRANSACTIONAL, 60)
+        waits = asyncio.create_task(house.pass_on(sender))
+        await asyncio.sleep(1)
+        gate = house.gates.pop(MAIN)
+        house.scheduler.rouse()
+        began = house.clock.monotonic()
+        # Another was in DATA when the rules changed.
+        for passed in (await waits, await house.pass_on(sender)):
+            if sender is RELAYED:
+                assert (
+                    refuse(passed) == "451 4.3.2 The rules for this sender have changed; try again"
+                )
+            else:
+                assert passed.ending is Ending.QUEUED
+        assert house.clock.monotonic() - began < 1
+        house.gates[MAIN] = gate
 
     play(story, sender)
 
