@@ -136,7 +136,11 @@ def _started(
         stderr=subprocess.STDOUT,
     )
     try:
-        wait_for_port(port)
+        try:
+            wait_for_port(port)
+        except OSError as error:
+            said = "" if isinstance(out, int) else Path(out.name).read_text(errors="replace")
+            raise SystemExit(f"bench: {command} does not serve: {said[-2000:]}") from error
         # Let start-up work end before CPU is read.
         time.sleep(1.0)
         yield process.pid
