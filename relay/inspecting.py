@@ -82,7 +82,7 @@ def _port(what: str, address: ListenAddress, *, is_running: bool) -> Found:
 def _spool(configuration: Configuration) -> Iterator[Found]:
     spool = configuration.settings.spool
     yield _directory("spool.path", spool.path)
-    there = next(one for one in (spool.path, *spool.path.parents) if one.exists())
+    there = _nearest(spool.path)
     kind = file_system_of(there)
     try:
         if not spool.unsafe:
@@ -98,11 +98,17 @@ def _spool(configuration: Configuration) -> Iterator[Found]:
 
 def _directory(what: str, path: Path) -> Found:
     """Say whether a directory can be written, or made."""
-    there = next(one for one in (path, *path.parents) if one.exists())
+    there = _nearest(path)
     may = os.access(there, os.W_OK | os.X_OK) and there.is_dir()
     if not may:
         return Found(False, f"{what}: {there} cannot be written by user {os.geteuid()}")
     return Found(True, f"{what}: {path} {'can be written' if there == path else 'can be made'}")
+
+
+def _nearest(path: Path) -> Path:
+    """Return it, or the first directory above that is there for all we may see."""
+    # Not Path.exists, which raises where a directory above may not be entered.
+    return next(one for one in (path, *path.parents) if os.path.exists(one))  # noqa: PTH110
 
 
 def _answers(admin: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import urllib.request
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from tests.tls import certificate_files
 
 
 def written(directory: Path, *, ses: str = "http://127.0.0.1:1", **parts: str) -> Path:
+    directory.mkdir(exist_ok=True)
     path = directory / "relay.yaml"
     path.write_text(configuration(directory, ses, **parts))
     return path
@@ -72,6 +74,25 @@ def test_a_port_that_another_program_has_is_told(tmp_path: Path) -> None:
         listener = f'  - {{name: taken, address: "127.0.0.1:{port}", tls: off, auth: off}}'
         (complaint,) = failed(looked(written(tmp_path, listeners=listener)))
     assert complaint.startswith(f"listener taken: 127.0.0.1:{port} is in use: by whom?")
+
+
+def test_what_may_not_be_entered_is_told_and_no_traceback(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    path = written(closed)
+    configured = load(path, environ={})
+    closed.chmod(0)
+    mine, nobody = os.getuid(), 65534
+    # Root may enter anything.
+    os.setresuid(mine or nobody, mine or nobody, mine)
+    try:
+        found = list(inspect(configured, datetime.now(UTC)))
+    finally:
+        os.setresuid(mine, mine, mine)
+        closed.chmod(0o700)
+    spool, admin = failed(found)
+    assert spool.startswith("spool.path: ")
+    assert "cannot be written by user" in spool
+    assert admin.startswith("http.admin: ")
 
 
 def test_a_spool_that_cannot_be_used_is_told(tmp_path: Path) -> None:
