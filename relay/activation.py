@@ -41,15 +41,17 @@ class Inherited:
         """Return the sockets of that name; none where we are to listen ourselves."""
         return self._sockets.get(name, ())
 
-    def complaints(self, listeners: Collection[str]) -> Iterator[str]:
+    def complaints(self, listeners: Collection[str], *, has_webhook: bool) -> Iterator[str]:
         """Yield what is wrong with them, where these are the listeners."""
-        served = {*listeners, f"{HTTP}metrics", f"{HTTP}webhook"}
+        served = {*listeners, f"{HTTP}metrics"}
+        if has_webhook:
+            served.add(f"{HTTP}webhook")
         for name, sockets in self._sockets.items():
             if name not in served:
                 yield (
                     f"systemd listens for '{name}', which is no listener: clients would wait there "
                     "for ever; FileDescriptorName= in the socket unit must be a listener's name, "
-                    "http.metrics or http.webhook"
+                    "http.metrics, or http.webhook where that is configured"
                 )
             elif any(not _is_fit(one) for one in sockets):
                 yield f"the socket systemd listens on for '{name}' is no listening TCP socket"

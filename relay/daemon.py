@@ -301,8 +301,9 @@ class Daemon:
 
     def _refuse_strays(self, configuration: Configuration) -> None:
         """Raise UnusableError where systemd listens for somebody who is not there."""
-        names = [one.name for one in configuration.settings.listeners]
-        if complaints := tuple(self._inherited.complaints(names)):
+        settings = configuration.settings
+        names, has_webhook = [o.name for o in settings.listeners], settings.http.webhook is not None
+        if complaints := tuple(self._inherited.complaints(names, has_webhook=has_webhook)):
             raise UnusableError(complaints)
 
     async def wait(self, stop: asyncio.Event) -> bool:

@@ -42,7 +42,7 @@ class Site:
         self._runner = web.AppRunner(
             app, access_log=None, keepalive_timeout=KEEPALIVE, shutdown_timeout=CLOSE_WAIT
         )
-        self._listening: asyncio.Server | None = None
+        self._listening: list[asyncio.Server] = []
         self._path: Path | None = None
 
     async def open(self) -> None:
@@ -59,16 +59,17 @@ class Site:
     async def listen(self, host: str, port: int, inherited: Sequence[socket.socket] = ()) -> int:
         """Serve on a TCP port; return it (port 0 takes a free one). Raises OSError.
 
-        Where somebody else listens for us, on the first of those sockets, which stays open.
+        Where somebody else listens for us, on those sockets, which stay open; the port is that of
+        the first.
         """
         await self._runner.setup()
         loop = asyncio.get_running_loop()
-        if inherited:
-            ours = inherited[0].dup()
-            self._listening = await loop.create_server(self._meet, sock=ours)
-        else:
-            self._listening = await loop.create_server(self._meet, host, port, reuse_address=True)
-        address: tuple[str, int] = self._listening.sockets[0].getsockname()[:2]
+        for one in inherited:
+            self._listening.append(await loop.create_server(self._meet, sock=one.dup()))
+        if not inherited:
+            server = await loop.create_server(self._meet, host, port, reuse_address=True)
+            self._listening.append(server)
+        address: tuple[str, int] = self._listening[0].sockets[0].getsockname()[:2]
         return address[1]
 
     def _meet(self) -> asyncio.BaseProtocol:
@@ -94,8 +95,8 @@ class Site:
 
     async def close(self) -> None:
         """Finish requests under way and stop serving."""
-        if self._listening is not None:
-            self._listening.close()
+        for server in self._listening:
+            server.close()
         await self._runner.cleanup()
         if self._path is not None:
             self._path.unlink(missing_ok=True)

@@ -231,7 +231,11 @@ async def test_sockets_are_found_by_name_and_outlive_the_process(
 
 @pytest.mark.parametrize(
     ("name", "complaint"),
-    [("smtps", "systemd listens for 'smtps', which is no listener"), ("unknown", "'unknown'")],
+    [
+        ("smtps", "systemd listens for 'smtps', which is no listener"),
+        ("unknown", "'unknown'"),
+        ("http.webhook", "http.webhook where that is configured"),
+    ],
 )
 async def test_a_socket_for_nobody_is_an_error_of_the_configuration(
     simulator: Simulator, tmp_path: Path, name: str, complaint: str

@@ -381,6 +381,19 @@ async def test_ready_only_when_every_check_passes() -> None:
     await site.close()
 
 
+async def test_every_socket_of_the_name_is_served() -> None:
+    """A unit may listen on several addresses, such as one of each protocol."""
+    with socket.create_server(("127.0.0.1", 0)) as a, socket.create_server(("127.0.0.1", 0)) as b:
+        ports = [one.getsockname()[1] for one in (a, b)]
+        site = Site(web.Application(), RecordingFacts())
+        assert await site.listen("127.0.0.1", 1, (a, b)) == ports[0]
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(5)) as session:
+            for port in ports:
+                async with session.get(f"http://127.0.0.1:{port}/") as answer:
+                    assert answer.status == 404
+        await site.close()
+
+
 async def test_a_fault_of_ours_is_told_and_answered_in_our_words() -> None:
     async def fails(_request: web.Request) -> web.Response:
         raise ZeroDivisionError("secret")
