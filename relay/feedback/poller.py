@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from relay.aftermath import Delivered, MessageQueue
 from relay.facts import Facts
+from relay.unawaited import UnawaitedThreads
 
 FIRST_REST: Final = 1.0  # seconds
 LONGEST_REST: Final = 60.0
@@ -34,7 +35,7 @@ class Poller:
         self._facts = facts
         self._queue: MessageQueue | None = None
         # One waits for messages; the other deletes, and closes.
-        self._waiting = ThreadPoolExecutor(1, thread_name_prefix="sqs-wait")
+        self._waiting = UnawaitedThreads(1, "sqs-wait")
         self._doing = ThreadPoolExecutor(1, thread_name_prefix="sqs-delete")
         self._stopping = asyncio.Event()
 
@@ -101,7 +102,7 @@ class Poller:
             # Nobody waits for it: a wait under way ends by its own deadline.
             self._doing.submit(self._queue.close)
         self._doing.shutdown(wait=False)
-        self._waiting.shutdown(wait=False, cancel_futures=True)
+        self._waiting.shutdown(wait=False)
 
 
 def _heard(receiving: asyncio.Future[list[Delivered]]) -> None:

@@ -28,6 +28,7 @@ from relay.ses.lines import Lines
 from relay.ses.pool import Deadlines
 from relay.ses.sdk import Aws, Role, Whereabouts
 from relay.ses.signer import Keys
+from relay.unawaited import UnawaitedThreads
 
 QUOTA_EVERY: Final = timedelta(minutes=5)
 QUOTA_RETRY: Final = timedelta(seconds=30)
@@ -77,7 +78,7 @@ class SesAccount:
         self._opening = threading.Lock()
         self._quota: SendQuota | None = None
         # Asking AWS, and reading large content, never wait for each other.
-        self._asking = ThreadPoolExecutor(2, thread_name_prefix=f"ses-{name}-ask")
+        self._asking = UnawaitedThreads(2, f"ses-{name}-ask")
         self._reading = ThreadPoolExecutor(4, thread_name_prefix=f"ses-{name}-read")
         self._credentials = Credentials(
             self._look,

@@ -151,6 +151,26 @@ async def test_a_stop_says_what_it_waits_for_and_clients_are_served_meanwhile(
             await simulator.received(2)
 
 
+async def test_a_stop_does_not_wait_for_credentials(simulator: Simulator, tmp_path: Path) -> None:
+    """Nothing of a mail depends on that answer any more, and clients wait for the next process."""
+    with listening() as silent:
+        role = 'endpoint_url: "{}", role_arn: "arn:aws:iam::123456789012:role/relay"'
+        config = tmp_path / "relay.yaml"
+        text = configuration(tmp_path, simulator.url)
+        old = f'endpoint_url: "{simulator.url}"'
+        config.write_text(text.replace(old, role.format(simulator.url)))
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        relay = Relay(config, env=environment(AWS_ENDPOINT_URL_STS=url), is_alone=True)
+        await relay.start()
+        asked, _ = await asyncio.to_thread(silent.accept)
+        with asked:
+            began = time.monotonic()
+            assert await relay.stop() == 0
+            # STS would have had ten seconds.
+            assert time.monotonic() - began < 8
+        assert relay.complaints == ""
+
+
 async def test_what_is_being_stopped_is_not_opened_again_by_a_reload(
     simulator: Simulator, tmp_path: Path
 ) -> None:

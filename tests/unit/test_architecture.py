@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "ports": {"mail", "policy"},
     "operators": {"mail"},
     "aftermath": {"mail", "policy"},
+    "unawaited": set(),
     "facts": {"mail", "policy", "ports", "operators", "passing"},
     "upkeep": {"mail", "policy", "ports"},
     "passing": {"mail", "policy", "ports"},
@@ -32,6 +33,7 @@ MAY_IMPORT = {
             "facts",
             "upkeep",
             "passing",
+            "unawaited",
         }
         for adapter in ADAPTERS
     },

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 
@@ -86,3 +88,32 @@ async def test_trouble_is_told_once_and_waited_out(monkeypatch: pytest.MonkeyPat
     queue = Queue(trouble, trouble, trouble, [a_message("a")])
     assert await poll(queue, facts) == ["a"]
     assert [args[0] for _, args in facts.told] == ["queue_not_polled", "queue_polled_again"]
+
+
+# A queue that has no message for half a minute, in a process of its own: what matters is its end.
+WAITING = """
+import asyncio, threading
+from relay.feedback.poller import Poller
+from tests.unit.feedback.test_feedback_poller import Queue
+from tests.fakes import RecordingFacts
+
+class Silent(Queue):
+    def receive(self):
+        self.empty.set()
+        threading.Event().wait(30)
+
+async def main():
+    queue = Silent()
+    poller = Poller(lambda: queue, None, RecordingFacts())
+    running = asyncio.create_task(poller.run())
+    await asyncio.to_thread(queue.empty.wait)
+    poller.stop()
+    await running
+
+asyncio.run(main())
+"""
+
+
+def test_the_process_ends_though_the_queue_is_waited_for() -> None:
+    words = [sys.executable, "-c", WAITING]
+    assert subprocess.run(words, check=False, timeout=20).returncode == 0
