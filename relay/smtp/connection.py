@@ -189,6 +189,10 @@ class Connection(Parting):
             self._turn_ends = monotonic() + _TURN
             waited = self.loop.time() - began
         chunk = self.take(limit)
+        if self._is_held_back:
+            # Not only before we wait for more: of a client that is not listened to nobody learns
+            # that it has gone, and after the last chunk its mail is committed, or waits for SES.
+            self.listen()
         pace.took(len(chunk), waited)
         return chunk
 

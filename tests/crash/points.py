@@ -22,7 +22,7 @@ from relay.mail.entry import State
 from relay.readmission import Readmission
 from relay.ses import connection as calls
 from relay.smtp.connection import Connection as Session
-from relay.store import draft, ledger, mover, recovery, returning, schema, settling
+from relay.store import draft, mover, recovery, returning, schema, settling
 from relay.store.batch import Batch
 from relay.store.claiming import Claiming
 from relay.store.content import Contents
@@ -66,11 +66,14 @@ def _name_of(operation: Any) -> str:
         return "outcome"
     if isinstance(item, Claiming):
         return "mark"
-    return _BY_FUNCTION.get(item.func, "") if isinstance(item, partial) else ""
+    if not isinstance(item, partial):
+        return ""
+    # Of a method, the function: each of its owner is another object.
+    return _BY_FUNCTION.get(getattr(item.func, "__func__", item.func), "")
 
 
 _BY_FUNCTION: Final[dict[object, str]] = {
-    ledger.copy: "copied",
+    mover.Mover._copy: "copied",
     mover._delete: "moved",
     returning.readmit: "readmitted",
 }

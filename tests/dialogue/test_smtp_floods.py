@@ -168,6 +168,36 @@ async def test_uploads_share_one_turn(monkeypatch: pytest.MonkeyPatch) -> None:
         assert sum(content.count(piece) for content in house.contents) == fed
 
 
+@pytest.mark.parametrize("command", ["DATA", "BDAT"])
+async def test_a_client_is_missed_that_goes_after_a_great_upload(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its socket was not read for a while: what has come was to be looked at first."""
+    monkeypatch.setattr(turns, "_ROUND", -1.0)
+    content = CONTENT + b"x" * 70 + b"\r\n"
+    content += (b"y" * 70 + b"\r\n") * 4096
+    async with a_house() as house, await Caller.at(house.port) as caller:
+        house.spool.hold()
+        await caller.greet()
+        (session,) = house.door.listeners[0].sessions._open
+        if command == "DATA":
+            await caller.reach_data()
+            octets = content + b".\r\n"
+        else:
+            await caller.ask("MAIL FROM:<billing@example.com>")
+            await caller.ask("RCPT TO:<jane@example.net>")
+            octets = b"BDAT %d LAST\r\n" % len(content) + content
+        session._wire.pause_reading()
+        session._is_held_back = True
+        session.data_received(octets)
+        await house.spool.asked.wait()
+        caller.reset()
+        async with asyncio.timeout(10):
+            await until(lambda: session.is_lost)
+        house.spool.release()
+        await house.gone()
+
+
 @pytest.mark.P6
 async def test_nobody_works_for_a_client_that_is_gone() -> None:
     async with a_house() as house, await Caller.at(house.port) as caller:

@@ -342,11 +342,14 @@ async def test_a_client_that_is_gone_before_its_turn_is_not_served(
         caller = await connect(relay, client)
         await hand_in(caller, "gone@example.net", mail=LARGE)
         await caller.writer.drain()
-        # Once its file has all of it, it waits for its turn.
-        while not any(path.stat().st_size > len(LARGE) for path in content.iterdir()):  # noqa: ASYNC110
-            await asyncio.sleep(0)
+        # Once its file has all of it, it waits for its turn, as soon as the daemon has come round.
+        async with asyncio.timeout(30):
+            while not any(path.stat().st_size > len(LARGE) for path in content.iterdir()):  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        assert not await entries(relay)
         caller.reset()
-        line = await relay.logged("mail.answered", sender=client.name, outcome="withdrawn")
+        async with asyncio.timeout(30):
+            line = await relay.logged("mail.answered", sender=client.name, outcome="withdrawn")
         assert line["reply"] == ""
     assert not await entries(relay)
     assert taken_by(simulator) == {"first@example.net": 2}
