@@ -60,18 +60,23 @@ def _quota(said: dict[str, Any]) -> SendQuota:
         return SendQuota(
             rate=_unbounded(said["MaxSendRate"]),
             daily=_unbounded(said["Max24HourSend"]),
-            used=float(said["SentLast24Hours"]),
+            used=_number(said["SentLast24Hours"]),
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise QuotaError("SES answered, and not with a quota") from None
 
 
 def _unbounded(text: Any) -> float:
     """Return the number, or infinity for SES's -1."""
+    number = _number(text)
+    return math.inf if number < 0 else number
+
+
+def _number(text: Any) -> float:
     number = float(text)
     if math.isnan(number):
         raise ValueError("not a number")
-    return math.inf if number < 0 else number
+    return number
 
 
 V1: Final = Question(

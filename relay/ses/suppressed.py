@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol, TypeVar
 
 from relay.aftermath import Listed, ListPage, TokenError
 from relay.ses.sdk import Whereabouts
+from relay.unawaited import UnawaitedThreads
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ class SesList:
         self._whereabouts = whereabouts
         self._open = sdk or _botocore
         self._client: Any = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ses-list")
+        self._thread = UnawaitedThreads(1, "ses-list")
 
     async def page(self, since: datetime | None, token: str) -> ListPage:
         """Return some of the list, of what changed `since`; raise TokenError."""

@@ -229,6 +229,19 @@ ACCOUNT = """{"SendQuota": {"Max24HourSend": 50000.0, "MaxSendRate": 14.0, "Sent
 TOO_MANY = "HTTP/1.1 429 x\r\nx-amzn-ErrorType: TooManyRequestsException\r\n"
 
 
+@pytest.mark.parametrize(
+    ("number", "instead"),
+    [("3.0", "NaN"), ("14.0", "NaN"), ("14.0", "1" + "0" * 400), ("3.0", "[]")],
+)
+async def test_what_is_no_number_is_no_quota(number: str, instead: str) -> None:
+    facts = AwaitedFacts()
+    answers = http(200, ACCOUNT.replace(number, instead)), http(200, ACCOUNT)
+    settings: dict[str, Any] = {"api": Preference.V2, "quota_every": NOW, "quota_retry": NOW}
+    async with granting(*answers, facts=facts, **settings):
+        assert await facts.next_quota() == (None, "SES answered, and not with a quota")
+        assert await facts.next_quota() == (GRANTED, "")
+
+
 async def test_an_account_of_v2_reads_its_quota_by_v2() -> None:
     facts = AwaitedFacts()
     refused = f'{TOO_MANY}Content-Length: 19\r\n\r\n{{"message": "slow"}}'.encode()
