@@ -189,6 +189,9 @@ async def test_a_check_tells_what_is_damaged_and_what_to_do_running_or_stopped(
 ) -> None:
     async with simulator.unreachable():
         relay = await start_relay()
+        # An attempt would find the damage first, and set the mail aside.
+        code, _, said = await relay.cli("sender", "pause", "app", "--reason", "looked at")
+        assert code == 0, said
         check = ("check", "--spool", "--config", str(relay.config))
         for name in ("whole", "spoilt"):
             await accepted(relay, LARGE, name)
