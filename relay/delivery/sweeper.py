@@ -76,6 +76,9 @@ class Sweeper:
         while not self._stop.is_set():
             try:
                 await self.tick()
+            except SpoolFullError:
+                # No fault of ours, and told already; what is not swept now is swept later.
+                self._is_sick = True
             except Exception as error:  # noqa: BLE001 - a fault today must not end all sweeping
                 # Once for each time it falls sick, not for each try.
                 if not self._is_sick:

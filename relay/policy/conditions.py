@@ -132,7 +132,8 @@ def _spool(signs: Signs) -> Iterator[Condition]:
     if signs.queue.get("corrupt", 0):
         count = signs.queue["corrupt"]
         yield _warning("RelaySpoolCorrupt", f"{count} damaged messages were set aside.")
-    if not signs.record_is_well:
+    # On one disk both fail, and then no mail flows.
+    if not signs.record_is_well and signs.spool_is_well:
         words = "record.db cannot be written: mail flows, and ledger and feedback wait."
         yield _warning("RelayRecordUnavailable", words)
 

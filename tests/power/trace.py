@@ -92,7 +92,7 @@ def read(lines: Iterable[str]) -> Iterator[Call]:
         if found is None:
             raise Untold(f"line {number} of the trace: {line[:200]!r}")
         process, at, said = found[1], float(found[2]), found[3]
-        if said.startswith(("+++", "---", "???")):  # of a process that was killed
+        if said.startswith(("+++", "---", "???", "<... ???")):  # of a process that was killed
             continue
         if said.endswith(_NOT_OVER):
             said = said.rpartition(" <")[0]

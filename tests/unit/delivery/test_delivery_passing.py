@@ -732,6 +732,8 @@ def test_in_mode_relayed_a_client_that_has_gone_keeps_what_was_not_asked_for(
         # It took half of them; nobody has heard a 250, so the client sends all of it again.
         assert passed.ending is Ending.AMBIGUOUS
         assert await states(house) == {}
+        # The ledger follows.
+        await asyncio.sleep(1)
         lines = await house.store.record.trace(passed.mail.queue_id, 10)
         assert {line.recipient[4] for line in lines if line.fact == "relayed"} == {"0", "1"}
 
